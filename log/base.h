@@ -16,7 +16,7 @@
 #define MUST_CHECK __attribute__((warn_unused_result))
 #define PRINTF_LIKE(format, first) __attribute__((format(printf, format, first)))
 #define CONTAINER_OF(pointer, type, member) \
-    ((type*)(void*)((char*)(pointer)-offsetof(type, member)))
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #define ARRAY_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 /* Stop the process when cond does not hold. */
@@ -31,12 +31,12 @@ typedef uint16_t part_t;  /* A partition's number, from 0. */
 
 /* Bytes that belong to somebody else. */
 struct slice {
-    const void* data; /* Borrowed; may be NULL when len is 0. */
+    const void *data; /* Borrowed; may be NULL when len is 0. */
     size_t len;
 };
 
 /* A slice over a string literal or another C string, without its end mark. */
-static inline struct slice slice_str(const char* text)
+static inline struct slice slice_str(const char *text)
 {
     return (struct slice){text, strlen(text)};
 }
@@ -50,15 +50,13 @@ static inline bool slice_equal(struct slice a, struct slice b)
 int slice_compare(struct slice a, struct slice b);
 
 /* malloc, calloc, realloc and a copy that never return NULL. The caller frees with free. */
-void* mem_alloc(size_t bytes);
-void* mem_zero(size_t bytes);
-void* mem_resize(void* old, size_t bytes);
-void* mem_copy(const void* data, size_t bytes); /* data copied; one byte at least is allocated. */
-char* mem_string(struct slice text);            /* A copy with an end mark. */
+void *mem_alloc(size_t bytes);
+void *mem_zero(size_t bytes);
+void *mem_resize(void *old, size_t bytes);
+void *mem_copy(const void *data, size_t bytes); /* data copied; one byte at least is allocated. */
+char *mem_string(struct slice text);            /* A copy with an end mark. */
 
-__attribute__((noreturn)) void check_failed(const char* cond,
-                                            const char* file,
-                                            int line,
-                                            const char* func);
+__attribute__((noreturn)) void check_failed(const char *cond, const char *file, int line,
+                                            const char *func);
 
 #endif /* LOG_BASE_H_ */

@@ -21,22 +21,22 @@ struct entry {
 };
 
 /* True when the encoded transaction still fits; otherwise close this entry first. */
-bool entry_fits(const struct entry* entry, size_t txn_bytes);
-void entry_add(struct entry* entry, struct slice txn); /* Copied. */
+bool entry_fits(const struct entry *entry, size_t txn_bytes);
+void entry_add(struct entry *entry, struct slice txn); /* Copied. */
 /* Encode into out (appended) and empty the entry. Packs once when that makes it smaller. */
-void entry_close(struct entry* entry, int64_t time_ms, struct buf* out);
-void entry_free(struct entry* entry);
+void entry_close(struct entry *entry, int64_t time_ms, struct buf *out);
+void entry_free(struct entry *entry);
 
 /* Reading: unpacked bytes live in `memory`, owned by the view, until entry_view_free. */
 struct entry_view {
     int64_t time_ms;
     unsigned count;
     struct reader txns; /* Then entry_next for each. */
-    void* memory;
+    void *memory;
 };
-MUST_CHECK int entry_open(struct slice bytes, struct entry_view* out); /* ERR_CORRUPT/VERSION. */
+MUST_CHECK int entry_open(struct slice bytes, struct entry_view *out); /* ERR_CORRUPT/VERSION. */
 /* The next transaction's bytes; false after the last or when damaged (txns.failed tells). */
-MUST_CHECK bool entry_next(struct entry_view* view, struct slice* txn);
-void entry_view_free(struct entry_view* view);
+MUST_CHECK bool entry_next(struct entry_view *view, struct slice *txn);
+void entry_view_free(struct entry_view *view);
 
 #endif /* LOG_ENTRY_H_ */

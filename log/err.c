@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-const char* err_text(int err)
+const char *err_text(int err)
 {
     switch (err) {
         case 0:
@@ -18,7 +18,7 @@ const char* err_text(int err)
     }
 }
 
-const char* err_name(int err)
+const char *err_name(int err)
 {
     switch (err) {
         case 0:

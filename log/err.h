@@ -42,10 +42,10 @@ enum {
 };
 
 /* The text of an ERR_* code, "ok" for 0; never NULL. Static storage. */
-const char* err_text(int err);
+const char *err_text(int err);
 
 /* The symbol of an ERR_* code without its prefix ("NO_SPACE"), "OK" for 0; never NULL. */
-const char* err_name(int err);
+const char *err_name(int err);
 
 /* Translate a positive errno into an ERR_*. */
 int err_from_errno(int number);

@@ -33,24 +33,24 @@ part_t partition_of(struct slice name, unsigned parts_count)
     return (part_t)(hash64(name) % parts_count);
 }
 
-size_t lz4_pack(struct slice src, struct buf* out)
+size_t lz4_pack(struct slice src, struct buf *out)
 {
     CHECK(src.len <= PACK_BYTES_MAX);
-    const char* from = src.len > 0 ? src.data : "";
+    const char *from = src.len > 0 ? src.data : "";
     int room = LZ4_compressBound((int)src.len);
     buf_reserve(out, (size_t)room);
-    int packed = LZ4_compress_default(from, (char*)out->data + out->len, (int)src.len, room);
+    int packed = LZ4_compress_default(from, (char *)out->data + out->len, (int)src.len, room);
     CHECK(packed > 0); /* It fails for want of room alone. */
     out->len += (size_t)packed;
     return (size_t)packed;
 }
 
-int lz4_unpack(struct slice src, size_t bytes, struct buf* out)
+int lz4_unpack(struct slice src, size_t bytes, struct buf *out)
 {
     CHECK(bytes <= PACK_BYTES_MAX);
     if (src.len == 0 || src.len > PACK_BYTES_MAX) return ERR_CORRUPT;
     buf_reserve(out, bytes + 1); /* One more, so that there is a place to point at for 0 bytes. */
-    char* to = (char*)out->data + out->len;
+    char *to = (char *)out->data + out->len;
     int unpacked = LZ4_decompress_safe(src.data, to, (int)src.len, (int)bytes);
     if (unpacked < 0 || (size_t)unpacked != bytes) return ERR_CORRUPT;
     out->len += bytes;

@@ -25,11 +25,11 @@ part_t partition_of(struct slice name, unsigned parts_count);
 
 /* Append src, packed, to out; the bytes appended. They may be more than src (by 0.4 % and 16
  * bytes): the caller who keeps the shorter form compares. src: at most 1 GiB. */
-size_t lz4_pack(struct slice src, struct buf* out);
+size_t lz4_pack(struct slice src, struct buf *out);
 
 /* Append the `bytes` bytes that src was packed from to out. bytes comes from outside, so the
  * caller has compared it with a limit of its own. ERR_CORRUPT: src is damaged or unpacks to
  * another length. */
-MUST_CHECK int lz4_unpack(struct slice src, size_t bytes, struct buf* out);
+MUST_CHECK int lz4_unpack(struct slice src, size_t bytes, struct buf *out);
 
 #endif /* LOG_PACK_H_ */

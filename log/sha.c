@@ -6,7 +6,7 @@
 
 #include <openssl/evp.h>
 
-void sha_init(struct sha* sha)
+void sha_init(struct sha *sha)
 {
     sha->method = EVP_MD_fetch(NULL, "SHA256", NULL);
     CHECK(sha->method != NULL);
@@ -15,33 +15,33 @@ void sha_init(struct sha* sha)
     CHECK(sha->run != NULL);
 }
 
-void sha_close(struct sha* sha)
+void sha_close(struct sha *sha)
 {
     EVP_MD_CTX_free(sha->run);
     EVP_MD_free(sha->method);
     *sha = (struct sha){0};
 }
 
-void sha_256(struct sha* sha, struct slice bytes, uint8_t out[SHA_BYTES])
+void sha_256(struct sha *sha, struct slice bytes, uint8_t out[SHA_BYTES])
 {
     sha_begin(sha);
     sha_add(sha, bytes);
     sha_end(sha, out);
 }
 
-void sha_begin(struct sha* sha)
+void sha_begin(struct sha *sha)
 {
     int ok = EVP_DigestInit_ex2(sha->run, sha->method, NULL);
     CHECK(ok == 1);
 }
 
-void sha_add(struct sha* sha, struct slice bytes)
+void sha_add(struct sha *sha, struct slice bytes)
 {
     int ok = EVP_DigestUpdate(sha->run, bytes.data, bytes.len);
     CHECK(ok == 1);
 }
 
-void sha_end(struct sha* sha, uint8_t out[SHA_BYTES])
+void sha_end(struct sha *sha, uint8_t out[SHA_BYTES])
 {
     unsigned bytes_count = 0;
     int ok = EVP_DigestFinal_ex(sha->run, out, &bytes_count);

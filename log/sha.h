@@ -13,19 +13,19 @@ enum { SHA_BYTES = 32 };
 
 /* Embedded by its user; the fields are private. */
 struct sha {
-    struct evp_md_st* method;  /* Owned: fetched once, a fetch takes locks. */
-    struct evp_md_ctx_st* run; /* Owned: the hash under way. */
+    struct evp_md_st *method;  /* Owned: fetched once, a fetch takes locks. */
+    struct evp_md_ctx_st *run; /* Owned: the hash under way. */
 };
 
-void sha_init(struct sha* sha);
-void sha_close(struct sha* sha);
+void sha_init(struct sha *sha);
+void sha_close(struct sha *sha);
 
 /* The digest of bytes (borrowed until return) into out. */
-void sha_256(struct sha* sha, struct slice bytes, uint8_t out[SHA_BYTES]);
+void sha_256(struct sha *sha, struct slice bytes, uint8_t out[SHA_BYTES]);
 
 /* The same in pieces: begin, add any number of times, end. sha_begin forgets what was added. */
-void sha_begin(struct sha* sha);
-void sha_add(struct sha* sha, struct slice bytes); /* bytes: borrowed until return. */
-void sha_end(struct sha* sha, uint8_t out[SHA_BYTES]);
+void sha_begin(struct sha *sha);
+void sha_add(struct sha *sha, struct slice bytes); /* bytes: borrowed until return. */
+void sha_end(struct sha *sha, uint8_t out[SHA_BYTES]);
 
 #endif /* LOG_SHA_H_ */

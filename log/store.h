@@ -35,30 +35,27 @@ struct store_facts {
     struct slice configuration;  /* The gate's bytes; borrowed from the store. */
     batch_t wal_from;            /* WAL entries of this partition before this batch are void. */
 };
-void facts_encode(const struct store_facts* facts, struct buf* out);
-void facts_decode(struct reader* r, struct store_facts* out); /* Slices borrow; fails r. */
+void facts_encode(const struct store_facts *facts, struct buf *out);
+void facts_decode(struct reader *r, struct store_facts *out); /* Slices borrow; fails r. */
 
 struct store_config {
-    const char* dir; /* Copied; made when absent. */
+    const char *dir; /* Copied; made when absent. */
     part_t part;
     uint64_t owner; /* Names the cluster; a manifest of another: ERR_FOREIGN. */
-    struct store_budget* budget;
+    struct store_budget *budget;
 };
 
 /* why: names the file, the offset and what is wrong on ERR_CORRUPT and ERR_FOREIGN. */
-MUST_CHECK int store_open(struct env* env,
-                          const struct store_config* config,
-                          struct store** out,
-                          char* why,
-                          size_t why_bytes);
+MUST_CHECK int store_open(struct env *env, const struct store_config *config, struct store **out,
+                          char *why, size_t why_bytes);
 /* Waits for work under way; nothing is written (the WAL has it). No callback runs any more. */
-void store_close(struct store* store);
+void store_close(struct store *store);
 /* For the simulator's crash: frees memory, touches no file, runs no callback; work under way on
  * this store must be gone already with its env. */
-void store_abandon(struct store* store);
+void store_abandon(struct store *store);
 
-const struct store_facts* store_manifest(const struct store* store); /* Durable. */
-const struct store_facts* store_facts(const struct store* store);    /* As applied. */
+const struct store_facts *store_manifest(const struct store *store); /* Durable. */
+const struct store_facts *store_facts(const struct store *store);    /* As applied. */
 
 /* ---- applying ---- */
 
@@ -68,35 +65,31 @@ const struct store_facts* store_facts(const struct store* store);    /* As appli
 /* Makes the rows that an entry names ready in memory and pins them until it is applied. */
 struct store_fetch {
     struct slice entry;                               /* Borrowed until done. */
-    void (*done)(struct store_fetch* fetch, int err); /* ERR_CORRUPT: a run is damaged. */
-    void* impl;                                       /* Private. */
+    void (*done)(struct store_fetch *fetch, int err); /* ERR_CORRUPT: a run is damaged. */
+    void *impl;                                       /* Private. */
 };
 /* Returns true when all rows are in memory already: done is not called then. Otherwise done runs
  * on a later turn. Fetches are made, and their entries applied, in log order; an entry ahead that
  * is not applied yet is taken into account. */
-MUST_CHECK bool store_fetch(struct store* store, struct store_fetch* fetch);
+MUST_CHECK bool store_fetch(struct store *store, struct store_fetch *fetch);
 
 /* One committed transaction, told while an entry is applied. All borrowed until return. */
 struct applied_txn {
     unsigned place; /* In its entry, from 0. */
-    const struct txn* txn;
-    const struct outcome* outcome;
-    const struct stream_head* head; /* After it; NULL when the stream does not exist. */
+    const struct txn *txn;
+    const struct outcome *outcome;
+    const struct stream_head *head; /* After it; NULL when the stream does not exist. */
     bool changed;                   /* It raised the version: subscribers hear of it. */
 };
-typedef void (*applied_cb)(void* arg, const struct applied_txn* applied);
+typedef void (*applied_cb)(void *arg, const struct applied_txn *applied);
 
 /* Apply entry `index`, which is facts.index + 1, whose fetch is done. each runs for every
  * transaction, in order. ERR_CORRUPT: the bytes are no entry (a bug, or damage): nothing is
  * applied. The result depends on the entry and the rows alone. */
-MUST_CHECK int store_apply(struct store* store,
-                           index_t index,
-                           term_t term,
-                           struct slice entry,
-                           applied_cb each,
-                           void* arg);
+MUST_CHECK int store_apply(struct store *store, index_t index, term_t term, struct slice entry,
+                           applied_cb each, void *arg);
 /* An entry without transactions: a barrier, or a raft configuration (configuration not NULL). */
-void store_skip(struct store* store, index_t index, term_t term, const struct slice* configuration);
+void store_skip(struct store *store, index_t index, term_t term, const struct slice *configuration);
 
 /* ---- reading: at this moment's applied state ---- */
 
@@ -114,8 +107,8 @@ struct record_view {
     uint8_t chain[32];
     struct slice tags; /* Encoded: varint count, then slices. */
 };
-void record_encode(const struct record_view* record, struct buf* out);
-void record_decode(struct reader* r, struct record_view* out); /* Fails the reader. */
+void record_encode(const struct record_view *record, struct buf *out);
+void record_decode(struct reader *r, struct record_view *out); /* Fails the reader. */
 
 /* An attribute or a cursor as stored. */
 struct item_view {
@@ -126,8 +119,8 @@ struct item_view {
     uint64_t ordinal;   /* Cursors. */
     bool cursor, dropped;
 };
-void item_encode(const struct item_view* item, struct buf* out);
-void item_decode(struct reader* r, struct item_view* out);
+void item_encode(const struct item_view *item, struct buf *out);
+void item_decode(struct reader *r, struct item_view *out);
 
 enum store_query_kind {
     STORE_HEAD = 1,   /* The head alone. */
@@ -149,7 +142,7 @@ struct store_query {
     uint64_t from, to;   /* Seq, time or version, by kind. */
     bool backwards;      /* STORE_RECORDS: from `from` downwards; 0 means from the last. */
     struct slice prefix, after;
-    const struct txn_check* checks; /* All must hold at the read point. */
+    const struct txn_check *checks; /* All must hold at the read point. */
     unsigned checks_count;
     uint32_t limit_count; /* At most this many rows; 0 only for STORE_HEAD. */
     uint32_t limit_bytes; /* Stop before more; one row is given at least. */
@@ -162,80 +155,71 @@ struct store_query {
     uint32_t rows_count;
     bool more; /* A limit stopped it. */
     /* ERR_NO_STREAM, ERR_REJECTED, ERR_CORRUPT, ERR_RESET (records below first asked for). */
-    void (*done)(struct store_query* query, int err);
-    void* impl; /* Private. */
+    void (*done)(struct store_query *query, int err);
+    void *impl; /* Private. */
 };
 /* done runs once, on a later turn of the loop; the state read is the one at this call. */
-void store_query(struct store* store, struct store_query* query);
+void store_query(struct store *store, struct store_query *query);
 
 /* Which of these streams changed after entry `since`: hits are appended to out as
  * {varint place, head}. done as above. For inboxes: at most 4096 streams. */
 struct store_heads {
-    const struct slice* streams; /* Borrowed until done. */
+    const struct slice *streams; /* Borrowed until done. */
     unsigned streams_count;
     index_t since;
     struct buf out; /* Caller frees. */
     unsigned hits_count;
-    void (*done)(struct store_heads* heads, int err);
-    void* impl; /* Private. */
+    void (*done)(struct store_heads *heads, int err);
+    void *impl; /* Private. */
 };
-void store_heads(struct store* store, struct store_heads* heads);
-void stream_head_encode(const struct stream_head* head, struct buf* out);
-void stream_head_decode(struct reader* r, struct stream_head* out); /* Fails the reader. */
+void store_heads(struct store *store, struct store_heads *heads);
+void stream_head_encode(const struct stream_head *head, struct buf *out);
+void stream_head_decode(struct reader *r, struct stream_head *out); /* Fails the reader. */
 
 /* ---- checkpoints and deltas ---- */
 
 /* Freeze the memtable and write it as a run; the manifest then holds all that is applied now.
  * One at a time: ERR_BUSY while another runs. done(arg, err) on a later turn; ERR_NO_SPACE:
  * nothing changed, the rows stay in memory. Nothing new to write is not an error. */
-MUST_CHECK int store_checkpoint(struct store* store, void (*done)(void* arg, int err), void* arg);
-bool store_checkpointing(const struct store* store);
-size_t store_dirty_bytes(const struct store* store); /* Memtable bytes not yet in a run. */
+MUST_CHECK int store_checkpoint(struct store *store, void (*done)(void *arg, int err), void *arg);
+bool store_checkpointing(const struct store *store);
+size_t store_dirty_bytes(const struct store *store); /* Memtable bytes not yet in a run. */
 
 /* Every row with a commit index in (from, manifest's index], as one sorted run in a file of its
  * own: brings an absent replica up to date, or with from 0 seeds an empty one. */
 struct store_delta; /* Reference-counted bytes on disk; the file goes with the last reference. */
-MUST_CHECK int store_delta_make(struct store* store,
-                                index_t from,
-                                void (*done)(void* arg, int err, struct store_delta* delta),
-                                void* arg);
-uint64_t store_delta_bytes(const struct store_delta* delta);
+MUST_CHECK int store_delta_make(struct store *store, index_t from,
+                                void (*done)(void *arg, int err, struct store_delta *delta),
+                                void *arg);
+uint64_t store_delta_bytes(const struct store_delta *delta);
 /* Blocks; worker thread. At most bytes from offset on; *got is less at the end alone. */
-MUST_CHECK int store_delta_read(struct store_delta* delta,
-                                uint64_t offset,
-                                void* out,
-                                size_t bytes,
-                                size_t* got);
-void store_delta_release(struct store_delta* delta);
+MUST_CHECK int store_delta_read(struct store_delta *delta, uint64_t offset, void *out, size_t bytes,
+                                size_t *got);
+void store_delta_release(struct store_delta *delta);
 
 /* The other end: collect a delta's bytes, check them, make them this store's state. */
 struct store_install;
 /* facts: what the sender's manifest says; from: this store's manifest index that the delta starts
  * at, or 0 for a full copy. All copied. */
-MUST_CHECK int store_install_begin(struct store* store,
-                                   const struct store_facts* facts,
-                                   index_t from,
-                                   struct store_install** out);
+MUST_CHECK int store_install_begin(struct store *store, const struct store_facts *facts,
+                                   index_t from, struct store_install **out);
 /* Appends; written on a worker later; bytes copied. done-less: errors come at finish. */
-void store_install_put(struct store_install* install, struct slice bytes);
-size_t store_install_backlog(const struct store_install* install); /* Bytes not yet written. */
+void store_install_put(struct store_install *install, struct slice bytes);
+size_t store_install_backlog(const struct store_install *install); /* Bytes not yet written. */
 /* All bytes came: check every block and sync. done: ERR_CORRUPT, ERR_NO_SPACE, or 0: ready. */
-void store_install_finish(struct store_install* install,
-                          void (*done)(void* arg, int err),
-                          void* arg);
+void store_install_finish(struct store_install *install, void (*done)(void *arg, int err),
+                          void *arg);
 /* Replace the store's state: manifest (with wal_from) renamed in; the memtable is dropped; no
  * fetch or checkpoint may be under way. install is freed. done(err): 0 or ERR_NO_SPACE. */
-void store_install_commit(struct store_install* install,
-                          batch_t wal_from,
-                          void (*done)(void* arg, int err),
-                          void* arg);
-void store_install_cancel(struct store_install* install);
+void store_install_commit(struct store_install *install, batch_t wal_from,
+                          void (*done)(void *arg, int err), void *arg);
+void store_install_cancel(struct store_install *install);
 
 struct store_stats {
     uint64_t runs_count, runs_bytes;
     uint64_t memtable_bytes, frozen_bytes, cache_bytes;
     uint64_t rows_fetched, damage_count, checkpoints_count;
 };
-void store_stats(const struct store* store, struct store_stats* out);
+void store_stats(const struct store *store, struct store_stats *out);
 
 #endif /* LOG_STORE_H_ */

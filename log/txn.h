@@ -75,7 +75,7 @@ struct txn_record {
     uint8_t flags;
     seq_t ref; /* 0, or an earlier seq of this stream. */
     struct slice payload;
-    const struct slice* tags;
+    const struct slice *tags;
     unsigned tags_count; /* At most RECORD_TAGS_MAX. */
 };
 
@@ -87,25 +87,25 @@ struct txn {
     struct slice producer; /* Empty: none, and n is 0. */
     uint64_t n;            /* From 1 when there is a producer. */
     uint8_t flags;
-    const struct txn_check* checks;
-    const struct txn_set* sets;
-    const struct txn_advance* advances;
-    const seq_t* erases;
-    const struct txn_record* records;
+    const struct txn_check *checks;
+    const struct txn_set *sets;
+    const struct txn_advance *advances;
+    const seq_t *erases;
+    const struct txn_record *records;
     unsigned checks_count, sets_count, advances_count, erases_count, records_count;
-    void* memory; /* Private to txn_decode. */
+    void *memory; /* Private to txn_decode. */
 };
 
 /* Check all limits and append the encoding. 0, ERR_INVAL or ERR_TOO_BIG; out untouched then. */
-MUST_CHECK int txn_encode(const struct txn* txn, struct buf* out);
+MUST_CHECK int txn_encode(const struct txn *txn, struct buf *out);
 /* Decode one transaction that fills bytes exactly. The caller frees with txn_free. */
-MUST_CHECK int txn_decode(struct slice bytes, struct txn* out);
-void txn_free(struct txn* txn);
+MUST_CHECK int txn_decode(struct slice bytes, struct txn *out);
+void txn_free(struct txn *txn);
 /* Only the stream's name, to choose the partition; ERR_CORRUPT. Borrowed from bytes. */
-MUST_CHECK int txn_peek_stream(struct slice bytes, struct slice* stream);
+MUST_CHECK int txn_peek_stream(struct slice bytes, struct slice *stream);
 
 /* XXH3-64 over kind, ref and payload of the records: what "the same content" means. */
-uint64_t txn_content_hash(const struct txn* txn);
+uint64_t txn_content_hash(const struct txn *txn);
 
 /* What became of a transaction. */
 struct outcome {
@@ -121,7 +121,7 @@ struct outcome {
     int64_t time_ms;   /* The entry's time; 0 in a duplicate. */
     uint8_t chain[32]; /* After the last record; zeroes in a duplicate. */
 };
-void outcome_encode(const struct outcome* outcome, struct buf* out);
-void outcome_decode(struct reader* r, struct outcome* out); /* Fails the reader. */
+void outcome_encode(const struct outcome *outcome, struct buf *out);
+void outcome_decode(struct reader *r, struct outcome *out); /* Fails the reader. */
 
 #endif /* LOG_TXN_H_ */

@@ -35,7 +35,7 @@ struct wal_record {
 };
 
 struct wal_config {
-    const char* dir;      /* Copied; made when absent. */
+    const char *dir;      /* Copied; made when absent. */
     uint64_t owner;       /* Names cluster and incarnation; a file of another owner: ERR_FOREIGN. */
     unsigned parts_count; /* 1 .. PARTITIONS_MAX. */
     uint64_t file_bytes;  /* WAL_FILE_BYTES in the product; tests take less. At least 64 KiB. */
@@ -44,53 +44,50 @@ struct wal_config {
 struct wal_handlers {
     /* During wal_open, for each record in the order of writing, term and vote at the head of each
      * file included. batch: the one that holds it. record: borrowed until return. */
-    void (*replayed)(void* arg, const struct wal_record* record, batch_t batch);
+    void (*replayed)(void *arg, const struct wal_record *record, batch_t batch);
     /* On the loop: batches up to and including this one are on disk for good. */
-    void (*durable)(void* arg, batch_t durable);
+    void (*durable)(void *arg, batch_t durable);
     /* On the loop: room changed hands. low is true while fewer bytes are free on the disk than
      * the WAL needs to go on (one file made ahead, and a reserve): refuse new proposals. */
-    void (*space)(void* arg, bool low);
-    void* arg;
+    void (*space)(void *arg, bool low);
+    void *arg;
 };
 
 /* Recover what is there, open a new file (an old one is never appended to), and only then return:
  * all that was replayed is durable. ERR_CORRUPT: damage; `why` (of why_bytes) then names file,
  * offset and what is wrong. ERR_FOREIGN, ERR_VERSION, ERR_NO_SPACE, ERR_IO likewise. */
-MUST_CHECK int wal_open(struct env* env,
-                        const struct wal_config* config,
-                        const struct wal_handlers* handlers,
-                        struct wal** out,
-                        char* why,
+MUST_CHECK int wal_open(struct env *env, const struct wal_config *config,
+                        const struct wal_handlers *handlers, struct wal **out, char *why,
                         size_t why_bytes);
 
 /* Append to the batch that gathers; its number. record and its data are copied. A batch that
  * reached WAL_BATCH_BYTES_MAX is closed and another one gathers; order is kept.
  * Not durable until wal_durable() reaches that number, which handlers.durable reports. */
-batch_t wal_append(struct wal* wal, const struct wal_record* record);
+batch_t wal_append(struct wal *wal, const struct wal_record *record);
 
-batch_t wal_durable(const struct wal* wal); /* 0 when none is. */
-batch_t wal_next(const struct wal* wal);    /* The batch that the next wal_append goes to. */
+batch_t wal_durable(const struct wal *wal); /* 0 when none is. */
+batch_t wal_next(const struct wal *wal);    /* The batch that the next wal_append goes to. */
 
 /* Bytes appended and not durable yet. Who appends bounds it. */
-size_t wal_pending_bytes(const struct wal* wal);
+size_t wal_pending_bytes(const struct wal *wal);
 
 /* Entries of part up to index are kept elsewhere (a manifest holds them): files that nobody needs
  * any more are deleted, oldest first. */
-void wal_release(struct wal* wal, part_t part, index_t index);
+void wal_release(struct wal *wal, part_t part, index_t index);
 
 /* Bytes of files that are still needed, and the partition that pins the oldest of them (true when
  * there is one): what should checkpoint next when live comes near WAL_LIVE_BYTES_MAX. */
-uint64_t wal_live_bytes(const struct wal* wal);
-bool wal_oldest_pin(const struct wal* wal, part_t* part);
+uint64_t wal_live_bytes(const struct wal *wal);
+bool wal_oldest_pin(const struct wal *wal, part_t *part);
 
 struct wal_stats {
     uint64_t batches_count, bytes, records_count; /* Since wal_open. */
     uint64_t sync_us_last, sync_us_max;           /* One write with its fdatasync. */
     uint64_t stall_us; /* How long the write under way takes by now; 0 when none is. */
 };
-void wal_stats(const struct wal* wal, struct wal_stats* out);
+void wal_stats(const struct wal *wal, struct wal_stats *out);
 
 /* Write what gathered, wait for it, close the files. No callback runs during or after it. */
-void wal_close(struct wal* wal);
+void wal_close(struct wal *wal);
 
 #endif /* LOG_WAL_H_ */

@@ -21,47 +21,44 @@
 struct client;
 
 struct client_config {
-    const struct env_address* nodes; /* Client addresses; copied. One that answers is enough. */
+    const struct env_address *nodes; /* Client addresses; copied. One that answers is enough. */
     unsigned nodes_count;            /* 1 .. NODES_MAX. */
 };
-MUST_CHECK int client_create(struct env* env,
-                             const struct client_config* config,
-                             struct client** out);
+MUST_CHECK int client_create(struct env *env, const struct client_config *config,
+                             struct client **out);
 /* Every open request ends with ERR_CANCELED in later turns; then `closed` runs, last of all. */
-void client_destroy(struct client* client, void (*closed)(void* arg), void* arg);
+void client_destroy(struct client *client, void (*closed)(void *arg), void *arg);
 
 /* The map, once learnt from any node; client_ready(arg, err) when there is one. */
-void client_when_ready(struct client* client,
-                       uint32_t deadline_ms,
-                       void (*ready)(void* arg, int err),
-                       void* arg);
-unsigned client_partitions(const struct client* client); /* 0 before the map is known. */
-part_t client_partition_of(const struct client* client, struct slice stream);
-unsigned client_leaders_known(const struct client* client); /* Partitions with a known leader. */
+void client_when_ready(struct client *client, uint32_t deadline_ms,
+                       void (*ready)(void *arg, int err), void *arg);
+unsigned client_partitions(const struct client *client); /* 0 before the map is known. */
+part_t client_partition_of(const struct client *client, struct slice stream);
+unsigned client_leaders_known(const struct client *client); /* Partitions with a known leader. */
 
 /* ---- transactions ---- */
 struct client_txn {
-    const struct txn* txn; /* Borrowed until client_txn returns. */
+    const struct txn *txn; /* Borrowed until client_txn returns. */
     uint32_t deadline_ms;  /* From now; 0: CLIENT_DEADLINE_MS. */
     /* err 0: see outcome (rejected, gap and duplicate ones too). ERR_BUSY: after_ms. */
-    void (*done)(struct client_txn* req, int err, const struct outcome* outcome, uint32_t after_ms);
-    void* impl; /* Private. */
+    void (*done)(struct client_txn *req, int err, const struct outcome *outcome, uint32_t after_ms);
+    void *impl; /* Private. */
 };
-void client_txn(struct client* client, struct client_txn* req);
+void client_txn(struct client *client, struct client_txn *req);
 
 /* ---- linearizable reads ---- */
 struct client_query {
     struct store_query query; /* Inputs as in log/store.h, copied; answers there when done. The
                                  caller frees query.rows. query.done is not used. */
     uint32_t deadline_ms;
-    void (*done)(struct client_query* req, int err);
-    void* impl; /* Private. */
+    void (*done)(struct client_query *req, int err);
+    void *impl; /* Private. */
 };
-void client_query(struct client* client, struct client_query* req);
+void client_query(struct client *client, struct client_query *req);
 
 /* Of the given streams, all of one partition, which changed after entry `since`. */
 struct client_heads {
-    const struct slice* streams; /* Copied. */
+    const struct slice *streams; /* Copied. */
     unsigned streams_count;      /* 1 .. CLIENT_HEADS_MAX. */
     index_t since;
     uint32_t deadline_ms;
@@ -69,10 +66,10 @@ struct client_heads {
     struct buf hits; /* varint place, stream_head_encode; caller frees. */
     unsigned hits_count;
     index_t index;
-    void (*done)(struct client_heads* req, int err);
-    void* impl; /* Private. */
+    void (*done)(struct client_heads *req, int err);
+    void *impl; /* Private. */
 };
-void client_heads(struct client* client, struct client_heads* req);
+void client_heads(struct client *client, struct client_heads *req);
 
 /* ---- tails: everything that happens to a stream from a position on, without a gap ---- */
 struct tail_position {
@@ -85,42 +82,36 @@ struct client_tail; /* Opened by client_tail_open, until client_tail_close. */
 struct tail_handlers {
     /* Once per (re)connection, before what follows: the stream as of the read point. The tail
      * reconnects by itself, from the last position it delivered. */
-    void (*started)(void* arg, const struct stream_head* head);
+    void (*started)(void *arg, const struct stream_head *head);
     /* The stream changed (every transaction that raised its version, or several at once). */
-    void (*head)(void* arg, const struct stream_head* head);
-    void (*record)(void* arg, const struct record_view* record); /* TAIL_ALL. Seq + 1 each time. */
-    void (*item)(void* arg, const struct item_view* item);       /* TAIL_ALL. */
-    void (*signal)(void* arg, struct slice payload);             /* May be lost. */
+    void (*head)(void *arg, const struct stream_head *head);
+    void (*record)(void *arg, const struct record_view *record); /* TAIL_ALL. Seq + 1 each time. */
+    void (*item)(void *arg, const struct item_view *item);       /* TAIL_ALL. */
+    void (*signal)(void *arg, struct slice payload);             /* May be lost. */
     /* A session on the stream came (payload as claimed, also when it changed) or went. On every
      * (re)start: session_reset, then all that are there. */
-    void (*session)(void* arg, struct slice key, struct slice payload, bool present);
-    void (*session_reset)(void* arg);
+    void (*session)(void *arg, struct slice key, struct slice payload, bool present);
+    void (*session_reset)(void *arg);
     /* The tail ended by itself: ERR_RESET (position too old: query, then open again). Close it
      * still. */
-    void (*ended)(void* arg, int err);
+    void (*ended)(void *arg, int err);
 };
 /* stream: copied. handlers: borrowed until close; any may be NULL. sessions: want session events.
  */
-struct client_tail* client_tail_open(struct client* client,
-                                     struct slice stream,
-                                     enum tail_what what,
-                                     struct tail_position from,
-                                     bool sessions,
-                                     const struct tail_handlers* handlers,
-                                     void* arg);
+struct client_tail *client_tail_open(struct client *client, struct slice stream,
+                                     enum tail_what what, struct tail_position from, bool sessions,
+                                     const struct tail_handlers *handlers, void *arg);
 /* No handler runs afterwards. */
-void client_tail_close(struct client_tail* tail);
+void client_tail_close(struct client_tail *tail);
 
 /* ---- signals and sessions: best effort ---- */
 /* To the current subscribers of a stream; stream and payload (at most 4 KiB) copied. */
-void client_signal(struct client* client, struct slice stream, struct slice payload);
+void client_signal(struct client *client, struct slice stream, struct slice payload);
 /* Claim key on stream, with payload, until released; the client repeats the claim every 5 s in one
  * frame per node. Claiming again replaces the payload. All copied. */
-void client_claim(struct client* client,
-                  struct slice stream,
-                  struct slice key,
+void client_claim(struct client *client, struct slice stream, struct slice key,
                   struct slice payload);
-void client_release(struct client* client, struct slice stream, struct slice key);
+void client_release(struct client *client, struct slice stream, struct slice key);
 
 /* ---- for operators ---- */
 /* What a node says of itself, as JSON text (raft/status.h tells its fields); the node may be one
@@ -128,10 +119,10 @@ void client_release(struct client* client, struct slice stream, struct slice key
 struct client_status {
     unsigned node;
     uint32_t deadline_ms;
-    void (*done)(struct client_status* req, int err, struct slice text);
-    void* impl; /* Private. */
+    void (*done)(struct client_status *req, int err, struct slice text);
+    void *impl; /* Private. */
 };
-void client_status(struct client* client, struct client_status* req);
+void client_status(struct client *client, struct client_status *req);
 
 /* Ask one node to join a cluster that is being made (`parley cluster init`): map is JSON text. Only
  * a node with an empty folder does; ERR_EXISTS otherwise, with its words in text. */
@@ -139,10 +130,10 @@ struct client_form {
     unsigned node;
     struct slice map; /* Copied. */
     uint32_t deadline_ms;
-    void (*done)(struct client_form* req, int err, struct slice text);
-    void* impl; /* Private. */
+    void (*done)(struct client_form *req, int err, struct slice text);
+    void *impl; /* Private. */
 };
-void client_form(struct client* client, struct client_form* req);
+void client_form(struct client *client, struct client_form *req);
 
 enum {
     CLIENT_DEADLINE_MS = 10000,                  /* Protocol: an outcome at most 10 s after. */

@@ -23,40 +23,40 @@ struct part_txn {
     struct slice txn; /* Encoded (log/txn.h); borrowed until part_txn returns. */
     /* err 0: *outcome tells what became of it (rejected and duplicate ones too). Otherwise outcome
      * is NULL. after_ms: with ERR_BUSY, when to try again. */
-    void (*done)(struct part_txn* req, int err, const struct outcome* outcome, uint32_t after_ms);
-    struct part_txn* next; /* Private. */
+    void (*done)(struct part_txn *req, int err, const struct outcome *outcome, uint32_t after_ms);
+    struct part_txn *next; /* Private. */
 };
-void part_txn(struct part* part, struct part_txn* req);
+void part_txn(struct part *part, struct part_txn *req);
 
 /* A linearizable read: `query` is answered at a point after this call, confirmed by a majority. The
  * query's own done is part's; its answers are read in this done. Borrowed slices as in store.h. */
 struct part_read {
     struct store_query query;
-    void (*done)(struct part_read* req, int err);
-    struct part_read* next; /* Private. */
+    void (*done)(struct part_read *req, int err);
+    struct part_read *next; /* Private. */
     uint64_t round;         /* Private. */
 };
-void part_read(struct part* part, struct part_read* req);
+void part_read(struct part *part, struct part_read *req);
 
 /* Which of these streams changed after entry `heads.since`; `index` is the read point's applied
  * index, the next `since`. */
 struct part_heads {
     struct store_heads heads;
     index_t index;
-    void (*done)(struct part_heads* req, int err);
-    struct part_heads* next; /* Private. */
+    void (*done)(struct part_heads *req, int err);
+    struct part_heads *next; /* Private. */
     uint64_t round;          /* Private. */
 };
-void part_heads(struct part* part, struct part_heads* req);
+void part_heads(struct part *part, struct part_heads *req);
 
 /* Only wait until this node is confirmed as leader and has applied all that was committed before
  * the call: what a tail starts from. done(err). */
 struct part_confirm {
-    void (*done)(struct part_confirm* req, int err);
-    struct part_confirm* next; /* Private. */
+    void (*done)(struct part_confirm *req, int err);
+    struct part_confirm *next; /* Private. */
     uint64_t round;            /* Private. */
 };
-void part_confirm(struct part* part, struct part_confirm* req);
+void part_confirm(struct part *part, struct part_confirm *req);
 
 /* Who listens to everything this partition applies, and to its leadership. One per partition: the
  * node's tails (raft/tails.h). */
@@ -64,18 +64,18 @@ struct part_observer {
     applied_cb applied; /* While leader or not; borrowed until return. */
     /* Leadership as of now: true once this node leads and applied an entry of its own term; false
      * when it does no longer, or could not confirm it for one election timeout. */
-    void (*leading)(void* arg, struct part* part, bool leading);
-    void* arg;
+    void (*leading)(void *arg, struct part *part, bool leading);
+    void *arg;
 };
-void part_observe(struct part* part, const struct part_observer* observer);
+void part_observe(struct part *part, const struct part_observer *observer);
 /* For queries at this moment's applied state, without confirmation: tails and status. */
-struct store* part_store(struct part* part);
+struct store *part_store(struct part *part);
 
-part_t part_number(const struct part* part);
-enum part_role part_role(const struct part* part);
-bool part_leads(const struct part* part); /* Leader, with an applied entry of its own term. */
-uint8_t part_leader_node(const struct part* part); /* Node number, or 0 when unknown. */
-term_t part_term(const struct part* part);
-index_t part_applied(const struct part* part);
+part_t part_number(const struct part *part);
+enum part_role part_role(const struct part *part);
+bool part_leads(const struct part *part); /* Leader, with an applied entry of its own term. */
+uint8_t part_leader_node(const struct part *part); /* Node number, or 0 when unknown. */
+term_t part_term(const struct part *part);
+index_t part_applied(const struct part *part);
 
 #endif /* RAFT_PART_H_ */

@@ -58,7 +58,7 @@ Test(pack, names_spread_over_all_partitions)
 }
 
 /* Bytes that LZ4 can shorten: runs of a letter, with some noise. */
-static struct slice sample(uint8_t* bytes, size_t len)
+static struct slice sample(uint8_t *bytes, size_t len)
 {
     for (size_t i = 0; i < len; i++)
         bytes[i] = i % 37 == 0 ? (uint8_t)(i * 131 >> 3) : (uint8_t)('a' + i / 64 % 26);
@@ -102,7 +102,7 @@ Test(pack, damaged_bytes_never_step_outside)
     uint8_t bytes[300];
     lz4_pack(sample(bytes, sizeof bytes), &packed);
     for (size_t len = 0; len < packed.len; len++) {
-        uint8_t* cut = mem_copy(packed.data, len);
+        uint8_t *cut = mem_copy(packed.data, len);
         cr_assert_eq(lz4_unpack((struct slice){cut, len}, sizeof bytes, &out), ERR_CORRUPT);
         free(cut);
     }

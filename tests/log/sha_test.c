@@ -15,7 +15,7 @@ static void tear_down(void)
 }
 TestSuite(sha, .init = set_up, .fini = tear_down, .timeout = 10);
 
-static void expect_digest(const uint8_t digest[SHA_BYTES], const char* hex)
+static void expect_digest(const uint8_t digest[SHA_BYTES], const char *hex)
 {
     char text[2 * SHA_BYTES + 1];
     for (size_t i = 0; i < SHA_BYTES; i++)
