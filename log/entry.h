@@ -30,8 +30,8 @@ void entry_free(struct entry *entry);
 /* Reading: unpacked bytes live in `memory`, owned by the view, until entry_view_free. */
 struct entry_view {
     int64_t time_ms;
-    unsigned count;
-    struct reader txns; /* Then entry_next for each. */
+    unsigned count;     /* Transactions not handed out yet. */
+    struct reader txns; /* Private: entry_next reads it; `failed` after the last tells. */
     void *memory;
 };
 MUST_CHECK int entry_open(struct slice bytes, struct entry_view *out); /* ERR_CORRUPT/VERSION. */

@@ -7,8 +7,8 @@
  * Owns:   txn_decode's arrays, until txn_free; all slices borrow from the decoded bytes.
  * Errors: ERR_CORRUPT for bytes that are no transaction, ERR_TOO_BIG and ERR_INVAL for one that
  *         breaks a limit (log/limits.h); decoding never reads beyond its bytes.
- * Format: log/FORMAT.md, chapter Transaction. It travels unchanged from the client library
- *         through the raft entry to every replica. */
+ * Format: log/FORMAT.md, chapter Transaction (the rules of each part as well). It travels unchanged
+ * from the client library through the raft entry to every replica. */
 #ifndef LOG_TXN_H_
 #define LOG_TXN_H_
 
@@ -30,7 +30,7 @@ enum txn_check_kind {
     TXN_IF_PRESENT = 1,   /* Attribute key is there. */
     TXN_IF_ABSENT,        /* Attribute key is not there. */
     TXN_IF_EQUALS,        /* Attribute key has this value (a stamp in front is not compared). */
-    TXN_IF_VERSION,       /* Attribute key was last changed by version `number`. */
+    TXN_IF_VERSION,       /* Attribute key was last changed by version `number`; 0: not there. */
     TXN_IF_STREAM_ABSENT, /* The stream does not exist yet. */
     TXN_IF_LAST,          /* The stream's last seq is `number`. */
     TXN_IF_NOT_ERASED,    /* Record `number` exists and was not erased. */
@@ -43,7 +43,7 @@ struct txn_check {
     uint64_t number;
 };
 
-enum { TXN_SET_DROP = 1, TXN_SET_STAMP = 2 };
+enum { TXN_SET_DROP = 1, TXN_SET_STAMP = 2, TXN_STAMP_BYTES = 16 };
 /* TXN_SET_DROP deletes the attribute. TXN_SET_STAMP stores 16 bytes in front of the value, u64 seq
  * and u64 ordinal of the stream as this transaction leaves it: a member's joining point. */
 struct txn_set {
@@ -112,11 +112,15 @@ struct outcome {
     int status;        /* 0 committed; ERR_REJECTED, ERR_GAP, ERR_REUSED, ERR_NO_STREAM. */
     bool duplicate;    /* The number was used before: status and what follows are of then. */
     bool details;      /* False for a duplicate older than the last 32: only `duplicate` counts. */
-    uint16_t failed;   /* ERR_REJECTED: the check that did not hold, counted from 0; an advance
-                          above the last record: checks_count + its place. */
+    uint16_t failed;   /* ERR_REJECTED: the part that did not hold, counted from 0 through checks,
+                          advances, erases, records in this order. A check: it is not so. An
+                          advance or erase: above the last record before. A record: its ref is,
+                          or it is DEPENDENT on one that is erased, DEPENDENT itself, or has
+                          ERASE_DEPENDENTS_MAX already. */
     seq_t first, last; /* Records written; 0, 0 when none. */
     uint64_t ordinal;  /* The stream's, after it; 0 in a duplicate. */
-    uint64_t version;  /* The stream's, after it; of a set that missed its version: as it is. */
+    uint64_t version;  /* The stream's, after it. A TXN_IF_VERSION did not hold: the
+                          attribute's as it is, 0 when it is not there. */
     uint64_t last_n;   /* The producer's last used number, after it. */
     int64_t time_ms;   /* The entry's time; 0 in a duplicate. */
     uint8_t chain[32]; /* After the last record; zeroes in a duplicate. */
