@@ -21,7 +21,7 @@ enum presence {
 };
 
 struct args {
-    json_t* object;     /* Private. */
+    json_t *object;     /* Private. */
     struct slice text;  /* Private: object as sent. */
     char path[48];      /* Private: in front of a field's name, for nested objects. */
     bool failed;        /* Private: see args_failed. */
@@ -34,65 +34,54 @@ struct chat_pos {
     uint64_t seq;
 };
 
-struct args args_of(const struct op* op);
-static inline bool args_failed(const struct args* a)
+struct args args_of(const struct op *op);
+static inline bool args_failed(const struct args *a)
 {
     return a->failed;
 }
 
 /* Refuse a name of the request's "must" that is not among fields[0 .. count). */
-void args_must(struct args* a, const struct op* op, const char* const fields[], size_t count);
+void args_must(struct args *a, const struct op *op, const char *const fields[], size_t count);
 
 /* Refuse field with a text that says what is allowed: "c must be the id of a chat". */
-void args_refuse(struct args* a, const char* field, const char* allowed);
+void args_refuse(struct args *a, const char *field, const char *allowed);
 
-bool arg_given(const struct args* a, const char* field); /* There, and not null. */
+bool arg_given(const struct args *a, const char *field); /* There, and not null. */
 
-struct slice arg_user(struct args* a, const char* field, enum presence presence);
-struct slice arg_device(struct args* a, const char* field, enum presence presence);
-struct slice arg_chat(struct args* a, const char* field, enum presence presence);
+struct slice arg_user(struct args *a, const char *field, enum presence presence);
+struct slice arg_device(struct args *a, const char *field, enum presence presence);
+struct slice arg_chat(struct args *a, const char *field, enum presence presence);
 
 /* A string of at most bytes_max bytes of UTF-8, without \u0000. Required ones are not empty. */
-struct slice arg_string(struct args* a,
-                        const char* field,
-                        enum presence presence,
+struct slice arg_string(struct args *a, const char *field, enum presence presence,
                         size_t bytes_max);
 
 /* An integer in min .. max, which stay within +-2^53; absent when optional: absent. */
-int64_t arg_int(struct args* a, const char* field, int64_t min, int64_t max);
-int64_t arg_int_or(struct args* a, const char* field, int64_t min, int64_t max, int64_t absent);
-bool arg_bool(struct args* a, const char* field, enum presence presence);
+int64_t arg_int(struct args *a, const char *field, int64_t min, int64_t max);
+int64_t arg_int_or(struct args *a, const char *field, int64_t min, int64_t max, int64_t absent);
+bool arg_bool(struct args *a, const char *field, enum presence presence);
 
 /* One of words[0 .. count): its place; 0 when absent. */
-size_t arg_word(struct args* a,
-                const char* field,
-                enum presence presence,
-                const char* const words[],
-                size_t count);
+size_t arg_word(struct args *a, const char *field, enum presence presence,
+                const char *const words[], size_t count);
 
 /* An array of some of words (count <= 32), as a set of bits; absent_bits when absent. */
-uint32_t arg_words(struct args* a,
-                   const char* field,
-                   const char* const words[],
-                   size_t count,
+uint32_t arg_words(struct args *a, const char *field, const char *const words[], size_t count,
                    uint32_t absent_bits);
 
 /* An array of 1 .. max user ids into out, each once; returns how many. 0 when absent. */
-size_t arg_users(struct args* a,
-                 const char* field,
-                 enum presence presence,
-                 struct slice out[],
+size_t arg_users(struct args *a, const char *field, enum presence presence, struct slice out[],
                  size_t max);
 
 /* An object of chat -> seq with at most max members into out; returns how many. Optional. */
-size_t arg_positions(struct args* a, const char* field, struct chat_pos out[], size_t max);
+size_t arg_positions(struct args *a, const char *field, struct chat_pos out[], size_t max);
 
 /* An object as it was sent, byte for byte. Larger than bytes_max: fault BIG. */
-struct slice arg_raw(struct args* a, const char* field, enum presence presence, size_t bytes_max);
+struct slice arg_raw(struct args *a, const char *field, enum presence presence, size_t bytes_max);
 
 /* The fields of an object within; absent: one without fields. Its faults name field.x; carry them
  * over with args_join once its fields are read. */
-struct args arg_object(struct args* a, const char* field, enum presence presence);
-void args_join(struct args* a, const struct args* inner);
+struct args arg_object(struct args *a, const char *field, enum presence presence);
+void args_join(struct args *a, const struct args *inner);
 
 #endif /* CHATD_ARGS_H_ */

@@ -7,8 +7,8 @@
 struct fault_row {
     int code;
     bool retry;
-    const char* name;
-    const char* text;
+    const char *name;
+    const char *text;
 };
 
 static const struct fault_row rows[] = {
@@ -17,13 +17,13 @@ static const struct fault_row rows[] = {
 #undef X
 };
 
-static const struct fault_row* row_of(enum fault_kind kind)
+static const struct fault_row *row_of(enum fault_kind kind)
 {
     CHECK((size_t)kind < ARRAY_COUNT(rows));
     return &rows[kind];
 }
 
-int fault_set(struct fault* fault, enum fault_kind kind, const char* format, ...)
+int fault_set(struct fault *fault, enum fault_kind kind, const char *format, ...)
 {
     *fault = (struct fault){.kind = kind};
     if (fault_retry(kind)) fault->after_ms = FAULT_AFTER_MS;
@@ -84,12 +84,12 @@ int fault_code(enum fault_kind kind)
     return row_of(kind)->code;
 }
 
-const char* fault_name(enum fault_kind kind)
+const char *fault_name(enum fault_kind kind)
 {
     return row_of(kind)->name;
 }
 
-const char* fault_text(const struct fault* fault)
+const char *fault_text(const struct fault *fault)
 {
     return fault->msg[0] != '\0' ? fault->msg : row_of(fault->kind)->text;
 }

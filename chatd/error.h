@@ -51,15 +51,15 @@ struct fault {
 };
 
 /* Make *fault of kind with a text of its own; always returns -1, so that callers may return it. */
-int fault_set(struct fault* fault, enum fault_kind kind, const char* format, ...) PRINTF_LIKE(3, 4);
+int fault_set(struct fault *fault, enum fault_kind kind, const char *format, ...) PRINTF_LIKE(3, 4);
 
 /* The refusal that err (negative) of the log store stands for; ours when a client did nothing to
  * cause it. ERR_UNKNOWN -> UNKNOWN, ERR_NO_LEADER -> NOLEADER, ERR_BUSY -> RATE, ... */
 struct fault fault_from_err(int err);
 
 int fault_code(enum fault_kind kind);              /* 400 ... 507. */
-const char* fault_name(enum fault_kind kind);      /* t. Static storage. */
-const char* fault_text(const struct fault* fault); /* msg, or the kind's. Borrowed from fault. */
+const char *fault_name(enum fault_kind kind);      /* t. Static storage. */
+const char *fault_text(const struct fault *fault); /* msg, or the kind's. Borrowed from fault. */
 bool fault_retry(enum fault_kind kind);
 
 /* Close codes. Up to 4499 and unknown ones: the client comes back. 4500 on: it does not. */

@@ -10,7 +10,7 @@ static bool is_letter_or_digit(char c)
 
 bool id_valid(struct slice id)
 {
-    const char* text = id.data;
+    const char *text = id.data;
     if (id.len < 1 || id.len > ID_BYTES_MAX) return false;
     if (!is_letter_or_digit(text[0])) return false;
     for (size_t i = 1; i < id.len; i++)
@@ -19,10 +19,10 @@ bool id_valid(struct slice id)
     return true;
 }
 
-static enum chat_kind direct_parse(struct slice users, struct slice* a, struct slice* b)
+static enum chat_kind direct_parse(struct slice users, struct slice *a, struct slice *b)
 {
-    const char* text = users.data;
-    const char* slash = memchr(text, '/', users.len);
+    const char *text = users.data;
+    const char *slash = memchr(text, '/', users.len);
     if (slash == NULL) return CHAT_INVALID;
     struct slice first = {text, (size_t)(slash - text)};
     struct slice second = {slash + 1, users.len - first.len - 1};
@@ -33,9 +33,9 @@ static enum chat_kind direct_parse(struct slice users, struct slice* a, struct s
     return CHAT_DIRECT;
 }
 
-enum chat_kind chat_parse(struct slice chat, struct slice* a, struct slice* b)
+enum chat_kind chat_parse(struct slice chat, struct slice *a, struct slice *b)
 {
-    const char* text = chat.data;
+    const char *text = chat.data;
     if (chat.len < 3 || text[1] != '/') return CHAT_INVALID;
     struct slice rest = {text + 2, chat.len - 2};
     if (text[0] == 'c') return id_valid(rest) ? CHAT_GROUP : CHAT_INVALID;

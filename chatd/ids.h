@@ -21,7 +21,7 @@ bool id_valid(struct slice id);
 
 /* What chat is. For CHAT_DIRECT *a and *b are the two users, borrowed from chat; a and b may be
  * NULL, and are untouched otherwise. */
-enum chat_kind chat_parse(struct slice chat, struct slice* a, struct slice* b);
+enum chat_kind chat_parse(struct slice chat, struct slice *a, struct slice *b);
 
 /* Write d/<a>/<b>, the users in byte order, both valid; returns it, borrowed from out. */
 struct slice chat_direct(struct slice user_a, struct slice user_b, char out[CHAT_BYTES_MAX]);

@@ -10,24 +10,24 @@
 #include "log/base.h"
 #include "log/codec.h"
 
-void out_object(struct buf* out);                    /* { */
-void out_object_end(struct buf* out);                /* } */
-void out_array(struct buf* out);                     /* [ */
-void out_array_end(struct buf* out);                 /* ] */
-void out_key(struct buf* out, const char* key);      /* "key": -- key needs no escapes. */
-void out_name(struct buf* out, struct slice key);    /* Likewise, key escaped. */
-void out_string(struct buf* out, struct slice text); /* Quoted, escaped; bad UTF-8 is replaced. */
-void out_uint(struct buf* out, uint64_t value);
-void out_int(struct buf* out, int64_t value);
-void out_bool(struct buf* out, bool value);
-void out_raw(struct buf* out, struct slice json); /* A value that is JSON text already. */
-void out_line(struct buf* out); /* The end of a line: the next object stands alone. */
+void out_object(struct buf *out);                    /* { */
+void out_object_end(struct buf *out);                /* } */
+void out_array(struct buf *out);                     /* [ */
+void out_array_end(struct buf *out);                 /* ] */
+void out_key(struct buf *out, const char *key);      /* "key": -- key needs no escapes. */
+void out_name(struct buf *out, struct slice key);    /* Likewise, key escaped. */
+void out_string(struct buf *out, struct slice text); /* Quoted, escaped; bad UTF-8 is replaced. */
+void out_uint(struct buf *out, uint64_t value);
+void out_int(struct buf *out, int64_t value);
+void out_bool(struct buf *out, bool value);
+void out_raw(struct buf *out, struct slice json); /* A value that is JSON text already. */
+void out_line(struct buf *out); /* The end of a line: the next object stands alone. */
 
 /* Key and value at once. */
-void out_key_string(struct buf* out, const char* key, struct slice text);
-void out_key_uint(struct buf* out, const char* key, uint64_t value);
-void out_key_bool(struct buf* out, const char* key, bool value);
-void out_key_raw(struct buf* out, const char* key, struct slice json);
+void out_key_string(struct buf *out, const char *key, struct slice text);
+void out_key_uint(struct buf *out, const char *key, uint64_t value);
+void out_key_bool(struct buf *out, const char *key, bool value);
+void out_key_raw(struct buf *out, const char *key, struct slice json);
 
 /* The first of bytes that do not form valid UTF-8; text.len when all do. */
 size_t utf8_valid_bytes(struct slice text);

@@ -38,18 +38,18 @@ struct message;   /* Opaque: one frame ready to be sent to any number of connect
 /* Callbacks run on the loop. arg is transport_create's. */
 struct transport_handlers {
     /* A WebSocket is open. What it returns is user in the callbacks about conn. */
-    void* (*opened)(void* arg, struct conn* conn);
+    void *(*opened)(void *arg, struct conn *conn);
     /* A whole text message of 1 .. CLIENT_FRAME_BYTES_MAX bytes; text is borrowed until return, and
      * not yet checked for UTF-8. Never after conn_close. */
-    void (*frame)(void* user, struct slice text);
+    void (*frame)(void *user, struct slice text);
     /* A blocked connection is down to CONN_QUEUE_BYTES_LOW. */
-    void (*unblocked)(void* user);
+    void (*unblocked)(void *user);
     /* The last callback about a connection, once, in a later turn than conn_close; conn is gone
      * when it returns. */
-    void (*closed)(void* user);
+    void (*closed)(void *user);
     /* A GET or HEAD of a path that is no file in memory; must lead to one request_reply, now or
      * later. */
-    void (*request)(void* arg, struct request* request);
+    void (*request)(void *arg, struct request *request);
 };
 
 /* What a test may shorten; transport_limits_default gives what the protocol says. */
@@ -66,11 +66,11 @@ struct transport_limits {
 struct transport_limits transport_limits_default(void);
 
 struct transport_config {
-    const char* host;           /* Numeric IPv4 address. Borrowed during the call. */
+    const char *host;           /* Numeric IPv4 address. Borrowed during the call. */
     uint16_t port;              /* 0: any free one, see transport_port. */
-    const char* const* origins; /* Allowed values of Origin; copied. None: the page's own host. */
+    const char *const *origins; /* Allowed values of Origin; copied. None: the page's own host. */
     size_t origins_count;
-    const struct webroot* files; /* Borrowed as long as the transport lives; may be NULL. */
+    const struct webroot *files; /* Borrowed as long as the transport lives; may be NULL. */
     struct transport_limits limits;
 };
 
@@ -87,61 +87,59 @@ struct transport_stats {
 };
 
 /* Listen and serve. handlers: copied. ERR_ADDR_IN_USE, ERR_PERM, ERR_INVAL (host), ERR_IO. */
-MUST_CHECK int transport_create(uv_loop_t* loop,
-                                const struct transport_config* config,
-                                const struct transport_handlers* handlers,
-                                void* arg,
-                                struct transport** out);
-uint16_t transport_port(const struct transport* t);
-unsigned transport_conns(const struct transport* t); /* Open WebSockets. */
-struct transport_stats transport_stats(const struct transport* t);
+MUST_CHECK int transport_create(uv_loop_t *loop, const struct transport_config *config,
+                                const struct transport_handlers *handlers, void *arg,
+                                struct transport **out);
+uint16_t transport_port(const struct transport *t);
+unsigned transport_conns(const struct transport *t); /* Open WebSockets. */
+struct transport_stats transport_stats(const struct transport *t);
 
 /* Stop listening, refuse upgrades with 503, and close per_second open connections a second with
  * 4001, oldest first. Calling again only changes the rate. transport_conns tells when it is done.
  */
-void transport_drain(struct transport* t, unsigned per_second);
+void transport_drain(struct transport *t, unsigned per_second);
 
 /* Begin the end: kills what is left; closed runs for each open connection. Requests without an
  * answer still want theirs. The transport lives on until transport_destroy. Not from inside one
  * of its callbacks. */
-void transport_close(struct transport* t);
+void transport_close(struct transport *t);
 
 /* Free t after transport_close, once uv_run has returned because nothing was left on the loop. */
-void transport_destroy(struct transport* t);
+void transport_destroy(struct transport *t);
 
 /* ---- messages ---- */
 
 /* A text frame with a copy of text (at most SERVER_FRAME_BYTES_MAX); the caller owns one
  * reference. Not shared between threads. */
-struct message* message_text(struct slice text);
-struct message* message_ref(struct message* m); /* Returns m. */
-void message_unref(struct message* m);          /* Frees it with the last reference. */
+struct message *message_text(struct slice text);
+struct message *message_ref(struct message *m); /* Returns m. */
+void message_unref(struct message *m);          /* Frees it with the last reference. */
 
 /* ---- connections ---- */
 
 /* Queue m, taking a reference of its own. ERR_BUSY: it does not fit into the queue (one message
  * always fits into an empty one); ERR_CLOSED: the connection is ending. Then nothing is queued. */
-MUST_CHECK int conn_send(struct conn* conn, struct message* m);
+MUST_CHECK int conn_send(struct conn *conn, struct message *m);
 
 /* True from CONN_QUEUE_BYTES_HIGH on until the unblocked callback. */
-bool conn_blocked(const struct conn* conn);
-size_t conn_queue_bytes(const struct conn* conn);
+bool conn_blocked(const struct conn *conn);
+size_t conn_queue_bytes(const struct conn *conn);
 
 /* Close with code and reason (cut to 120 bytes) behind what is queued; closed follows, close_ms
  * later at most. Closing twice does nothing. */
-void conn_close(struct conn* conn, enum close_code code, const char* reason);
+void conn_close(struct conn *conn, enum close_code code, const char *reason);
 
 /* The peer's address for people, "127.0.0.1:51234"; lives as long as conn. */
-const char* conn_peer(const struct conn* conn);
+const char *conn_peer(const struct conn *conn);
 
 /* ---- HTTP ---- */
 
 /* The path as sent, without query, not decoded: compare it with known ones. Lives until the reply.
  */
-const char* request_path(const struct request* request);
+const char *request_path(const struct request *request);
 
 /* Answer with status, type and a copy of body; request is gone. Does nothing to a client that
  * went away meanwhile. */
-void request_reply(struct request* request, int status, const char* type, struct slice body);
+void request_reply(struct request *request, int status, const char *type, struct slice body);
 
 #endif /* CHATD_TRANSPORT_H_ */

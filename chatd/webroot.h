@@ -19,18 +19,18 @@ enum {
 struct webroot;
 
 struct webfile {
-    const char* path; /* "/app.js". Everything here is borrowed from the webroot. */
-    const char* type; /* The content type. */
+    const char *path; /* "/app.js". Everything here is borrowed from the webroot. */
+    const char *type; /* The content type. */
     struct slice body;
 };
 
 /* Read folder (absolute; blocking). Names with another ending than those of a web page (.html .js
  * .css .svg .png .ico .webmanifest .json .woff2) are left out. ERR_NOT_FOUND: no such folder, or
  * no index.html in it; ERR_TOO_BIG: beyond a limit. */
-MUST_CHECK int webroot_load(struct env* env, const char* folder, struct webroot** out);
-void webroot_destroy(struct webroot* root); /* NULL is fine. */
+MUST_CHECK int webroot_load(struct env *env, const char *folder, struct webroot **out);
+void webroot_destroy(struct webroot *root); /* NULL is fine. */
 
 /* The file at path, NULL when there is none. */
-const struct webfile* webroot_find(const struct webroot* root, const char* path);
+const struct webfile *webroot_find(const struct webroot *root, const char *path);
 
 #endif /* CHATD_WEBROOT_H_ */

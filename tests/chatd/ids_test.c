@@ -5,19 +5,19 @@
 
 TestSuite(ids, .timeout = 10);
 
-static bool valid(const char* id)
+static bool valid(const char *id)
 {
     return id_valid(slice_str(id));
 }
 
-static enum chat_kind kind(const char* chat)
+static enum chat_kind kind(const char *chat)
 {
     return chat_parse(slice_str(chat), NULL, NULL);
 }
 
 Test(ids, every_allowed_byte_is_allowed_and_no_other)
 {
-    const char* allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@+=|:~-";
+    const char *allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._@+=|:~-";
     for (int byte = 0; byte < 256; byte++) {
         char id[2] = {'a', (char)byte};
         bool expected = byte != 0 && strchr(allowed, byte) != NULL;
@@ -45,7 +45,7 @@ Test(ids, chats_are_groups_or_pairs_in_byte_order)
     cr_expect_eq(kind("d/a/b"), CHAT_DIRECT);
     cr_expect_eq(kind("d/a/a"), CHAT_DIRECT, "notes to oneself");
     cr_expect_eq(kind("d/Z/a"), CHAT_DIRECT, "bytes, not letters, are compared");
-    const char* wrong[] = {"",      "c",      "c/",    "c",       "u/a",   "c/a/b", "d/b/a",
+    const char *wrong[] = {"",      "c",      "c/",    "c",       "u/a",   "c/a/b", "d/b/a",
                            "d/a",   "d/a/",   "d//a",  "d/a/b/c", "c/ a",  "C/42",  "sys/cluster",
                            "c//42", "c/42\n", "d/a/ ", "/c/42",   "c/-42", "d/-/-"};
     for (size_t i = 0; i < ARRAY_COUNT(wrong); i++)
