@@ -292,7 +292,7 @@ struct args arg_object(struct args *a, const char *field, enum presence presence
     }
     inner.object = json_object_get(a->object, field);
     inner.text = raw;
-    snprintf(inner.path, sizeof(inner.path), "%s%s.", a->path, field);
+    snprintf(inner.path, sizeof(inner.path), "%.14s%.32s.", a->path, field);
     return inner;
 }
 

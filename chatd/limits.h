@@ -28,9 +28,10 @@ enum {
     CONN_WRITE_BYTES = 16 * 1024,       /* Frames gathered into one write: one TLS record. */
 };
 
-_Static_assert(CHAT_BYTES_MAX <= STREAM_NAME_BYTES_MAX, "a chat id is the name of its stream");
-_Static_assert(BODY_BYTES_MAX <= PAYLOAD_BYTES_MAX, "a body is the payload of a record");
-_Static_assert(ID_BYTES_MAX <= TAG_BYTES_MAX, "a mention is a tag");
-_Static_assert(2 * ID_BYTES_MAX + 1 <= PRODUCER_BYTES_MAX, "a device is a producer");
+_Static_assert((int)CHAT_BYTES_MAX <= (int)STREAM_NAME_BYTES_MAX,
+               "a chat id is the name of its stream");
+_Static_assert((int)BODY_BYTES_MAX <= (int)PAYLOAD_BYTES_MAX, "a body is the payload of a record");
+_Static_assert((int)ID_BYTES_MAX <= (int)TAG_BYTES_MAX, "a mention is a tag");
+_Static_assert((int)(2 * ID_BYTES_MAX + 1) <= (int)PRODUCER_BYTES_MAX, "a device is a producer");
 
 #endif /* CHATD_LIMITS_H_ */
