@@ -13,6 +13,7 @@
 #ifndef RAFT_SERVE_H_
 #define RAFT_SERVE_H_
 
+#include "log/diag.h"
 #include "raft/part.h"
 #include "raft/wire.h"
 
@@ -21,35 +22,34 @@ struct serve;
 struct serve_config {
     struct env_address address; /* Copied. Where clients connect; port 0: any that is free. */
     /* Append what this node says of itself, as JSON text. */
-    void (*status)(void* arg, struct buf* json);
+    void (*status)(void *arg, struct buf *json);
     /* Asked to join a cluster that is being made; map (JSON text) is borrowed until return. 0 or
      * ERR_*; words for people are appended to text. On 0 serve_join follows, now or later. */
-    int (*form)(void* arg, struct slice map, struct buf* text);
-    void* arg; /* Of both. */
+    int (*form)(void *arg, struct slice map, struct buf *text);
+    void *arg;         /* Of both. */
+    struct diag *diag; /* Borrowed; may be NULL. */
 };
 
 /* Listens from now on, as a node that belongs to no cluster. ERR_ADDR_IN_USE and the like: *out is
  * untouched. config: copied. */
-MUST_CHECK int serve_create(struct env* env, const struct serve_config* config, struct serve** out);
-uint16_t serve_port(const struct serve* serve);
+MUST_CHECK int serve_create(struct env *env, const struct serve_config *config, struct serve **out);
+uint16_t serve_port(const struct serve *serve);
 
 /* From now on this is node `node` of the cluster in map (copied). parts: map->parts_count of them,
  * NULL for those without a replica here; the array is copied, the partitions are borrowed until
  * serve_close. Called once. */
-void serve_join(struct serve* serve,
-                const struct wire_map* map,
-                uint8_t node,
-                struct part* const* parts);
+void serve_join(struct serve *serve, const struct wire_map *map, uint8_t node,
+                struct part *const *parts);
 /* Nodes or addresses changed; map (copied) has a higher version. Clients are told. */
-void serve_map_changed(struct serve* serve, const struct wire_map* map);
+void serve_map_changed(struct serve *serve, const struct wire_map *map);
 
 /* Stop listening and close all connections; partitions may end afterwards. Requests that a
  * partition still holds end there; then serve_destroy. */
-void serve_close(struct serve* serve);
+void serve_close(struct serve *serve);
 /* After serve_close, once no partition holds a request and in a later turn than it: frees. */
-void serve_destroy(struct serve* serve);
+void serve_destroy(struct serve *serve);
 /* For the simulator's crash: frees memory alone; env and partitions are gone already. */
-void serve_abandon(struct serve* serve);
+void serve_abandon(struct serve *serve);
 
 struct serve_stats {
     unsigned connections_count, tails_count, sessions_count;
@@ -58,7 +58,7 @@ struct serve_stats {
     uint64_t busy_count;                /* Requests answered ERR_BUSY by a bound here. */
     uint64_t closed_count;              /* Connections closed for what they did. */
 };
-void serve_stats(const struct serve* serve, struct serve_stats* out);
+void serve_stats(const struct serve *serve, struct serve_stats *out);
 
 enum {
     SERVE_CONNECTIONS_MAX = 1024,               /* Front-ends' workers and tools. */

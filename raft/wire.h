@@ -63,16 +63,16 @@ struct wire_hello {
     uint64_t cluster; /* 0: not known yet, any. */
     uint64_t client;  /* Drawn once per client: who claims a session. */
 };
-void wire_hello_encode(const struct wire_hello* m, struct buf* out);
-MUST_CHECK int wire_hello_decode(struct slice body, struct wire_hello* m);
+void wire_hello_encode(const struct wire_hello *m, struct buf *out);
+MUST_CHECK int wire_hello_decode(struct slice body, struct wire_hello *m);
 
 struct wire_welcome {
     uint16_t version;
     uint8_t node;     /* The node's number; 0: it belongs to no cluster. */
     uint64_t cluster; /* 0 likewise. */
 };
-void wire_welcome_encode(const struct wire_welcome* m, struct buf* out);
-MUST_CHECK int wire_welcome_decode(struct slice body, struct wire_welcome* m);
+void wire_welcome_encode(const struct wire_welcome *m, struct buf *out);
+MUST_CHECK int wire_welcome_decode(struct slice body, struct wire_welcome *m);
 
 /* What a client needs to know of a cluster. */
 struct wire_map {
@@ -85,8 +85,8 @@ struct wire_map {
         struct env_address address; /* For clients. */
     } nodes[NODES_MAX];
 };
-void wire_map_encode(const struct wire_map* m, struct buf* out);
-MUST_CHECK int wire_map_decode(struct slice body, struct wire_map* m);
+void wire_map_encode(const struct wire_map *m, struct buf *out);
+MUST_CHECK int wire_map_decode(struct slice body, struct wire_map *m);
 
 /* Who leads, as the node sees it. */
 struct wire_leader {
@@ -94,9 +94,9 @@ struct wire_leader {
     uint8_t node; /* 0: unknown. */
     term_t term;
 };
-void wire_leaders_encode(const struct wire_leader* leaders, unsigned count, struct buf* out);
+void wire_leaders_encode(const struct wire_leader *leaders, unsigned count, struct buf *out);
 /* leaders: room for PARTITIONS_MAX. */
-MUST_CHECK int wire_leaders_decode(struct slice body, struct wire_leader* leaders, unsigned* count);
+MUST_CHECK int wire_leaders_decode(struct slice body, struct wire_leader *leaders, unsigned *count);
 
 /* ---- requests and answers ---- */
 
@@ -113,15 +113,15 @@ struct wire_txn {
     uint64_t id;
     struct slice txn; /* Encoded as log/txn.h says. */
 };
-void wire_txn_encode(const struct wire_txn* m, struct buf* out);
-MUST_CHECK int wire_txn_decode(struct slice body, struct wire_txn* m);
+void wire_txn_encode(const struct wire_txn *m, struct buf *out);
+MUST_CHECK int wire_txn_decode(struct slice body, struct wire_txn *m);
 
 struct wire_txn_done {
     struct wire_end end;
     struct outcome outcome; /* When end.err is 0; zeroes otherwise. */
 };
-void wire_txn_done_encode(const struct wire_txn_done* m, struct buf* out);
-MUST_CHECK int wire_txn_done_decode(struct slice body, struct wire_txn_done* m);
+void wire_txn_done_encode(const struct wire_txn_done *m, struct buf *out);
+MUST_CHECK int wire_txn_done_decode(struct slice body, struct wire_txn_done *m);
 
 struct wire_query {
     uint64_t id;
@@ -130,8 +130,8 @@ struct wire_query {
 };
 /* Reads m->query.checks wherever they are. ERR_INVAL, ERR_TOO_BIG: an input breaks a limit; out is
  * untouched then. */
-MUST_CHECK int wire_query_encode(const struct wire_query* m, struct buf* out);
-MUST_CHECK int wire_query_decode(struct slice body, struct wire_query* m);
+MUST_CHECK int wire_query_encode(const struct wire_query *m, struct buf *out);
+MUST_CHECK int wire_query_decode(struct slice body, struct wire_query *m);
 
 struct wire_query_done {
     struct wire_end end;
@@ -142,8 +142,8 @@ struct wire_query_done {
     uint32_t rows_count;
     struct slice rows;
 };
-void wire_query_done_encode(const struct wire_query_done* m, struct buf* out);
-MUST_CHECK int wire_query_done_decode(struct slice body, struct wire_query_done* m);
+void wire_query_done_encode(const struct wire_query_done *m, struct buf *out);
+MUST_CHECK int wire_query_done_decode(struct slice body, struct wire_query_done *m);
 
 struct wire_heads {
     uint64_t id;
@@ -151,12 +151,9 @@ struct wire_heads {
     unsigned streams_count; /* 1 .. WIRE_HEADS_STREAMS_MAX. */
     struct reader streams;  /* After decoding: read_slice each, checked already. */
 };
-void wire_heads_encode(uint64_t id,
-                       index_t since,
-                       const struct slice* streams,
-                       unsigned count,
-                       struct buf* out);
-MUST_CHECK int wire_heads_decode(struct slice body, struct wire_heads* m);
+void wire_heads_encode(uint64_t id, index_t since, const struct slice *streams, unsigned count,
+                       struct buf *out);
+MUST_CHECK int wire_heads_decode(struct slice body, struct wire_heads *m);
 
 struct wire_heads_done {
     struct wire_end end;
@@ -164,30 +161,30 @@ struct wire_heads_done {
     unsigned hits_count;
     struct slice hits; /* Varint place, stream_head_encode; each checked when decoded. */
 };
-void wire_heads_done_encode(const struct wire_heads_done* m, struct buf* out);
-MUST_CHECK int wire_heads_done_decode(struct slice body, struct wire_heads_done* m);
+void wire_heads_done_encode(const struct wire_heads_done *m, struct buf *out);
+MUST_CHECK int wire_heads_done_decode(struct slice body, struct wire_heads_done *m);
 
 /* Of WIRE_STATUS (text empty) and WIRE_FORM (text: the map to be, as JSON). */
 struct wire_ask {
     uint64_t id;
     struct slice text;
 };
-void wire_ask_encode(const struct wire_ask* m, struct buf* out);
-MUST_CHECK int wire_ask_decode(struct slice body, struct wire_ask* m);
+void wire_ask_encode(const struct wire_ask *m, struct buf *out);
+MUST_CHECK int wire_ask_decode(struct slice body, struct wire_ask *m);
 
 struct wire_text_done {
     struct wire_end end;
     struct slice text;
 };
-void wire_text_done_encode(const struct wire_text_done* m, struct buf* out);
-MUST_CHECK int wire_text_done_decode(struct slice body, struct wire_text_done* m);
+void wire_text_done_encode(const struct wire_text_done *m, struct buf *out);
+MUST_CHECK int wire_text_done_decode(struct slice body, struct wire_text_done *m);
 
 struct wire_error {
     int err;
     struct slice text; /* For people: what was wrong. */
 };
-void wire_error_encode(const struct wire_error* m, struct buf* out);
-MUST_CHECK int wire_error_decode(struct slice body, struct wire_error* m);
+void wire_error_encode(const struct wire_error *m, struct buf *out);
+MUST_CHECK int wire_error_decode(struct slice body, struct wire_error *m);
 
 /* ---- tails, signals, sessions ---- */
 
@@ -199,11 +196,11 @@ struct wire_tail_open {
     seq_t seq;
     uint64_t version;
 };
-void wire_tail_open_encode(const struct wire_tail_open* m, struct buf* out);
-MUST_CHECK int wire_tail_open_decode(struct slice body, struct wire_tail_open* m);
+void wire_tail_open_encode(const struct wire_tail_open *m, struct buf *out);
+MUST_CHECK int wire_tail_open_decode(struct slice body, struct wire_tail_open *m);
 
-void wire_tail_close_encode(uint64_t tail, struct buf* out);
-MUST_CHECK int wire_tail_close_decode(struct slice body, uint64_t* tail);
+void wire_tail_close_encode(uint64_t tail, struct buf *out);
+MUST_CHECK int wire_tail_close_decode(struct slice body, uint64_t *tail);
 
 /* A TAIL_EVENTS body: the tail's id, then events up to its end. Events are encoded once for all
  * who get them. */
@@ -225,30 +222,30 @@ struct wire_event {
     struct item_view item;
     struct slice key, payload;
 };
-void wire_event_encode(const struct wire_event* m, struct buf* out);
+void wire_event_encode(const struct wire_event *m, struct buf *out);
 /* The tail's id in front of events. */
-void wire_events_begin(uint64_t tail, struct buf* out);
+void wire_events_begin(uint64_t tail, struct buf *out);
 /* Opens a body: *tail is its id; then wire_event_decode while something is left in r. */
-MUST_CHECK int wire_events_open(struct slice body, uint64_t* tail, struct reader* r);
-MUST_CHECK int wire_event_decode(struct reader* r, struct wire_event* m);
+MUST_CHECK int wire_events_open(struct slice body, uint64_t *tail, struct reader *r);
+MUST_CHECK int wire_event_decode(struct reader *r, struct wire_event *m);
 
 /* end.id is the tail's. ERR_RESET: the position is too old; ERR_NO_LEADER, ERR_NOT_LEADER: go
  * elsewhere; ERR_BUSY: this node carries too many. */
-void wire_tail_ended_encode(const struct wire_end* m, struct buf* out);
-MUST_CHECK int wire_tail_ended_decode(struct slice body, struct wire_end* m);
+void wire_tail_ended_encode(const struct wire_end *m, struct buf *out);
+MUST_CHECK int wire_tail_ended_decode(struct slice body, struct wire_end *m);
 
 struct wire_signal {
     struct slice stream, payload;
 };
-void wire_signal_encode(const struct wire_signal* m, struct buf* out);
-MUST_CHECK int wire_signal_decode(struct slice body, struct wire_signal* m);
+void wire_signal_encode(const struct wire_signal *m, struct buf *out);
+MUST_CHECK int wire_signal_decode(struct slice body, struct wire_signal *m);
 
 /* A CLAIMS body is claims up to its end. */
 struct wire_claim {
     bool release; /* The claimer lets go of it; payload is empty. */
     struct slice stream, key, payload;
 };
-void wire_claim_encode(const struct wire_claim* m, struct buf* out);
-MUST_CHECK int wire_claim_decode(struct reader* r, struct wire_claim* m);
+void wire_claim_encode(const struct wire_claim *m, struct buf *out);
+MUST_CHECK int wire_claim_decode(struct reader *r, struct wire_claim *m);
 
 #endif /* RAFT_WIRE_H_ */
