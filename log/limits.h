@@ -32,7 +32,12 @@ enum {
     WAL_BATCH_BYTES_MAX = 8 * 1024 * 1024, /* One write: bounds what recovery has to hold. */
     WAL_LIVE_BYTES_MAX = 128 * 1024 * 1024,
 
-    RUN_BLOCK_BYTES = 32 * 1024, /* Target of an uncompressed run block. */
+    RUN_BLOCK_BYTES = 32 * 1024,            /* Target of an uncompressed run block. */
+    RUN_ROWS_BYTES_MAX = 256 * 1024,        /* One block of rows: the last may be a large record. */
+    RUN_FOOTER_BYTES_MAX = 4 * 1024 * 1024, /* Its index of index blocks: 60 bytes a MiB or two. */
+    RUNS_MAX = 4096,                        /* Named by one manifest. */
+    STORE_CONFIGURATION_BYTES_MAX = 64 * 1024, /* A raft configuration, as the gate writes it. */
+    STORE_TABLES_MAX = 8, /* Memtables of one store in memory; then checkpoints wait for reads. */
 
     FRAME_BYTES_MAX = 4 * 1024 * 1024, /* One frame on any link. */
 };

@@ -21,8 +21,8 @@ struct store;
 
 /* The memory of all stores of a node: counted together, so that the largest checkpoints first. */
 struct store_budget {
-    size_t limit_bytes; /* Of memtables, cached rows, indexes and blocks. */
-    size_t used_bytes;  /* Private to log/. */
+    size_t limit_bytes;        /* Of memtables, cached rows, indexes and blocks. */
+    _Atomic size_t used_bytes; /* Private to log/: workers load blocks. */
 };
 
 /* What a manifest says beside its runs; also what a snapshot carries to another node. */
@@ -69,8 +69,10 @@ struct store_fetch {
     void *impl;                                       /* Private. */
 };
 /* Returns true when all rows are in memory already: done is not called then. Otherwise done runs
- * on a later turn. Fetches are made, and their entries applied, in log order; an entry ahead that
- * is not applied yet is taken into account. */
+ * on a later turn. Fetches are made, for committed entries alone, and their entries applied, in
+ * log order: every entry that was fetched is applied, and none that was not. An entry ahead that
+ * is not applied yet is taken into account. fetch itself is free once it is ready. Bytes that are
+ * no entry: true; store_apply then says so. */
 MUST_CHECK bool store_fetch(struct store *store, struct store_fetch *fetch);
 
 /* One committed transaction, told while an entry is applied. All borrowed until return. */
@@ -104,6 +106,7 @@ struct record_view {
     uint8_t flags; /* RECORD_ERASED: payload is empty. */
     seq_t ref;
     struct slice payload;
+    struct slice digest; /* RECORD_ERASED: SHA-256 of the payload there was; otherwise empty. */
     uint8_t chain[32];
     struct slice tags; /* Encoded: varint count, then slices. */
 };
@@ -129,9 +132,13 @@ enum store_query_kind {
     STORE_RECORDS_AT, /* Records from the first whose time is at least `from` (ms) on. */
     STORE_ATTRIBUTES, /* Attributes whose key begins with prefix, after `after`, in byte order. */
     STORE_CURSORS,    /* Cursors, likewise. */
-    STORE_CHANGES,    /* Attributes and cursors (dropped ones too) changed after version `from`. */
+    STORE_CHANGES,    /* Attributes and cursors (dropped ones too) changed after version `from`,
+                         attributes first, by key. after: the key of the last item had, with a
+                         byte in front: 0 of an attribute, 1 of a cursor. */
     STORE_TAG,        /* Last seqs of tag `prefix` above `from`: items with seq set. */
-    STORE_PRODUCER,   /* The producer `prefix`: its last n in `number`. */
+    STORE_PRODUCER,   /* The producer `prefix`: its last n in `number`, 0 when it is not known. A
+                         stream that is absent may know producers whose transactions were
+                         rejected: number is set beside ERR_NO_STREAM too. */
     STORE_QUERY_KINDS_END
 };
 
@@ -154,11 +161,13 @@ struct store_query {
     struct buf rows; /* record_encode or item_encode, one after the other. Caller frees. */
     uint32_t rows_count;
     bool more; /* A limit stopped it. */
-    /* ERR_NO_STREAM, ERR_REJECTED, ERR_CORRUPT, ERR_RESET (records below first asked for). */
+    /* ERR_NO_STREAM, ERR_REJECTED, ERR_CORRUPT, ERR_RESET (records from below first asked for;
+     * `from` 0 is the first there is). */
     void (*done)(struct store_query *query, int err);
     void *impl; /* Private. */
 };
-/* done runs once, on a later turn of the loop; the state read is the one at this call. */
+/* done runs once, on the loop, after this call has returned (at the end of this turn when memory
+ * has the answer); the state read is the one at this call. */
 void store_query(struct store *store, struct store_query *query);
 
 /* Which of these streams changed after entry `since`: hits are appended to out as
@@ -192,6 +201,8 @@ MUST_CHECK int store_delta_make(struct store *store, index_t from,
                                 void (*done)(void *arg, int err, struct store_delta *delta),
                                 void *arg);
 uint64_t store_delta_bytes(const struct store_delta *delta);
+const struct store_facts *store_delta_facts(const struct store_delta *delta); /* Of the manifest
+                                               it was made from; borrowed from delta. */
 /* Blocks; worker thread. At most bytes from offset on; *got is less at the end alone. */
 MUST_CHECK int store_delta_read(struct store_delta *delta, uint64_t offset, void *out, size_t bytes,
                                 size_t *got);
