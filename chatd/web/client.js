@@ -232,13 +232,12 @@ export class Client {
         if (one.phase === 'open' && one.chat.last > recv) this.mark(c, { recv: one.chat.last });
     }
 
-    /* I have read conversation c as far as it is known. */
-    read(c) {
+    /* I have read conversation c up to seq s. */
+    read(c, s) {
         const one = this.conversations.get(c);
         if (!one || one.phase !== 'open' || !this.session.online) return;
-        const s = one.chat.last;
-        if (s > one.mine.read) this.mark(c, { read: s });
-        if ((this.inbox.rows.get(c)?.unread ?? 0) > 0) {
+        if (s > one.mine.read && s > (this.marking.get(c)?.read ?? 0)) this.mark(c, { read: s });
+        if (s >= one.chat.head && (this.inbox.rows.get(c)?.unread ?? 0) > 0) {
             this.inbox.read(c, s);
             this.emit('inbox');
         }

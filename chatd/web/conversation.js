@@ -167,7 +167,7 @@ export class Conversation {
         this.loading = true;
         this.client.changed(this.c);
         const to = chat.lo;
-        const start = Math.max(chat.first, to - PAGE);
+        const start = Math.max(chat.first, to - this.pageSize());
         try {
             const gathered = [];
             for (let from = start; from < to;) {
@@ -185,6 +185,14 @@ export class Conversation {
             else if (!refusal.lost) this.later(() => this.older(), refusal);
             this.client.changed(this.c);
         }
+    }
+
+    /* The first page reaches back to where I stopped reading, if that is near. */
+    pageSize() {
+        const { chat } = this;
+        if (chat.events.length > 0) return PAGE;
+        const unread = chat.head - (this.client.inbox.rows.get(this.c)?.read ?? this.mine.read);
+        return unread > 0 && unread < HIST_LIMIT - PAGE ? unread + PAGE : PAGE;
     }
 
     /* The server stopped following for us, and says why. */
@@ -238,8 +246,9 @@ export class Conversation {
 
     /* A refused message again, with a new number; or never. */
     retry(key) {
-        const item = this.outbox.dropRefused(key);
-        if (item) this.send(item.b, item.key);
+        const item = this.outbox.refused.find((one) => one.key === key);
+        if (!item || this.send(item.b, item.key) !== null) return;
+        this.forget(key);
     }
 
     forget(key) {

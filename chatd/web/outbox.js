@@ -177,10 +177,10 @@ export class Outbox {
         this.sent = this.sent.filter((item) => item.s > s);
     }
 
-    /* Take a refused message out, to be added again or forgotten. */
+    /* Forget a refused message. */
     dropRefused(key) {
         const at = this.refused.findIndex((item) => item.key === key);
-        return at < 0 ? null : this.refused.splice(at, 1)[0];
+        if (at >= 0) this.refused.splice(at, 1);
     }
 
     /* Number n has its outcome. */

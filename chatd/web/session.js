@@ -69,9 +69,19 @@ export class Session {
     }
 
     remember(alt) {
-        const fresh = alt.filter((url) => /^wss?:\/\//.test(url));
+        const fresh = alt.filter((url) => this.usable(url));
         const all = [...new Set([this.url, ...fresh, ...this.store.get('addresses', [])])];
         this.store.set('addresses', all.slice(0, ADDRESSES_MAX));
+    }
+
+    /* A page loaded over TLS may not open a socket without; a bad address may not end us. */
+    usable(url) {
+        try {
+            const { protocol } = new URL(url);
+            return protocol === 'wss:' || (protocol === 'ws:' && this.own.startsWith('ws:'));
+        } catch {
+            return false;
+        }
     }
 
     connect() {

@@ -70,9 +70,9 @@ export class App {
         const { session } = this.client;
         this.root.classList.toggle('has-chat', this.active !== null);
         this.root.classList.toggle('has-details', this.detailsShown && this.active !== null);
+        this.thread.draw();
         this.readWhatIsSeen();
         this.list.draw();
-        this.thread.draw();
         this.details.draw();
         const unread = this.client.inbox.unread();
         document.title = unread > 0 ? `(${unread > 99 ? '99+' : unread}) Parley` : 'Parley';
@@ -90,7 +90,7 @@ export class App {
 
     readWhatIsSeen() {
         const seen = document.visibilityState === 'visible' && document.hasFocus();
-        if (this.active && seen && this.thread.atEnd) this.client.read(this.active.c);
+        if (this.active && seen && this.thread.settled) this.client.read(this.active.c, this.thread.seen);
     }
 
     /* Open chat c, with a place in the history. */
@@ -132,7 +132,8 @@ export class App {
     }
 
     key(event) {
-        if (event.key !== 'Escape' || event.defaultPrevented || document.querySelector('dialog[open]')) return;
+        if (event.key !== 'Escape' || event.defaultPrevented || event.isComposing) return;
+        if (document.querySelector('dialog[open]') || event.target.type === 'search' && event.target.value) return;
         event.preventDefault();
         this.back();
     }

@@ -50,7 +50,8 @@ export class Composer {
     }
 
     grow() {
-        this.area.style.height = 'auto';
+        this.area.style.height = '';
+        if (this.area.value === '') return;
         this.area.style.height = `${Math.min(HEIGHT_MAX_PX, this.area.scrollHeight)}px`;
     }
 

@@ -14,7 +14,7 @@ export class ListView {
         const { client } = app;
         this.dot = h('span.dot');
         this.state = h('span.state-text', { role: 'status' });
-        this.retry = h('button.link', { type: 'button', hidden: true, onclick: () => client.session.hurry() }, 'Try now');
+        this.retry = h('button.link', { type: 'button', hidden: true, onclick: () => client.session.hurry() }, 'Retry');
         this.search = h('input', {
             type: 'search', placeholder: 'Search chats', 'aria-label': 'Search chats',
             autocomplete: 'off', spellcheck: 'false', oninput: () => this.draw(),
@@ -63,7 +63,7 @@ export class ListView {
         const text = {
             online: 'Online',
             connecting: 'Connecting\u2026',
-            waiting: `Offline \u00b7 trying again in ${left}\u2009s`,
+            waiting: `No connection \u00b7 ${left}\u2009s`,
             over: 'Not connected',
         }[state];
         setText(this.state, text);

@@ -13,6 +13,7 @@ import { dayName, lastSeen } from './ui_time.js';
 
 const NEAR_END_PX = 60;
 const NEAR_START_PX = 400;
+const UNREAD_LINE_PX = 60; // The line "New messages" starts this far from the top.
 
 export class ThreadView {
     constructor(app) {
@@ -22,6 +23,7 @@ export class ThreadView {
         this.unreadFrom = 0; // First seq under the line "New messages".
         this.seenTo = 0; // Last seq that was on the screen's end.
         this.elements = new Map(); // key -> {element, text of its row}
+        this.seqs = new WeakMap(); // element -> seq
         this.makeHead();
         this.rows = h('div.rows');
         this.note = h('div.thread-note');
@@ -53,8 +55,10 @@ export class ThreadView {
         this.rows.replaceChildren();
         this.named = undefined;
         this.atEnd = true;
-        this.unreadFrom = this.seenTo = 0;
-        this.marked = false;
+        this.seenTo = 0;
+        const row = one ? this.app.client.inbox.rows.get(one.c) : null;
+        this.unreadFrom = row?.unread > 0 ? (row.read ?? 0) + 1 : 0;
+        this.toUnread = this.unreadFrom > 0;
         this.composer.show(one);
     }
 
@@ -66,23 +70,19 @@ export class ThreadView {
         this.pane.hidden = this.one === null;
         this.empty.hidden = this.one !== null;
         if (!this.one) return;
-        this.markUnread();
         this.drawHead();
         this.drawRows();
         this.drawEnd();
         this.drawTyping();
         this.composer.draw();
-        if (this.scroll.scrollTop < NEAR_START_PX) this.one.older();
+        if (!this.toUnread && this.scroll.scrollTop < NEAR_START_PX) this.one.older();
     }
 
-    /* Once per opening: from where on messages are new to me. */
-    markUnread() {
-        const { chat, phase } = this.one;
-        if (this.marked || phase !== 'open' || chat.events.length === 0) return;
-        this.marked = true;
-        const row = this.app.client.inbox.rows.get(this.one.c);
-        const read = row?.unread > 0 ? row.read ?? 0 : this.one.mine.read;
-        this.unreadFrom = read < chat.last ? read + 1 : 0;
+    /* The last seq on the screen: what may be marked as read. */
+    get seen() {
+        if (this.atEnd) return this.one.chat.last;
+        const bottom = this.scroll.scrollTop + this.scroll.clientHeight;
+        return this.seqs.get(this.rowAt(bottom)?.previousSibling) ?? 0;
     }
 
     drawHead() {
@@ -101,7 +101,8 @@ export class ThreadView {
     subtitle() {
         const { client } = this.app;
         const { state } = client.session;
-        if (state !== 'online') return state === 'connecting' ? 'connecting\u2026' : 'no connection';
+        if (state === 'connecting') return 'connecting\u2026';
+        if (state !== 'online') return 'no connection; what you write is sent later';
         if (isDirect(this.one.c)) {
             const peer = peerOf(this.one.c, client.me);
             const presence = client.presence.get(peer);
@@ -120,13 +121,14 @@ export class ThreadView {
         const { client } = this.app;
         const rows = rowsOf(this.one, { me: client.me, dev: client.dev, unreadFrom: this.unreadFrom });
         const { scroll } = this;
-        const anchor = this.atEnd ? null : this.topmost();
+        const anchor = this.atEnd ? null : this.rowAt(this.scroll.scrollTop);
         const anchorTop = anchor?.offsetTop;
         const nodes = rows.map((row) => this.element(row));
         arrange(this.rows, nodes);
         const keys = new Set(rows.map((row) => row.key));
         for (const key of this.elements.keys()) if (!keys.has(key)) this.elements.delete(key);
         this.drawNote(rows.length);
+        if (this.toUnread && this.settled) this.startAtUnread();
         const mine = rows.at(-1);
         if (mine?.state === 'sending' && mine.key !== this.lastMine) {
             this.lastMine = mine.key;
@@ -136,32 +138,46 @@ export class ThreadView {
         else if (anchor?.isConnected) scroll.scrollTop += anchor.offsetTop - anchorTop;
     }
 
-    /* The first row on the screen: what must not move while one reads. */
-    topmost() {
+    /* An opened chat with news begins at the first of it, when that is loaded. */
+    startAtUnread() {
+        this.toUnread = false;
+        const line = this.rows.querySelector('.unread-line');
+        if (!line) return;
+        const room = this.scroll.scrollHeight - line.offsetTop;
+        if (room <= this.scroll.clientHeight) return; // All of it fits below the line.
+        this.atEnd = false;
+        this.seenTo = this.unreadFrom - 1;
+        this.scroll.scrollTop = line.offsetTop - UNREAD_LINE_PX;
+    }
+
+    /* The row that reaches below height top: the first on the screen, or after it. */
+    rowAt(top) {
         const rows = this.rows.children;
         let low = 0;
         for (let high = rows.length; low < high;) {
             const middle = (low + high) >> 1;
             const { offsetTop, offsetHeight } = rows[middle];
-            if (offsetTop + offsetHeight <= this.scroll.scrollTop) low = middle + 1;
+            if (offsetTop + offsetHeight <= top) low = middle + 1;
             else high = middle;
         }
         return rows[low] ?? null;
     }
 
     element(row) {
-        const text = JSON.stringify(row);
+        const now = this.app.client.now();
+        const text = row.kind === 'day' ? dayName(row.ts, now) : JSON.stringify(row);
         const had = this.elements.get(row.key);
         if (had?.text === text) return had.element;
-        const element = this.make(row);
+        const element = this.make(row, text);
         if (had && had.element.isConnected) had.element.replaceWith(element);
         else if (row.kind === 'msg' && this.settled) element.classList.add('fresh');
         this.elements.set(row.key, { element, text });
+        if (row.s) this.seqs.set(element, row.s);
         return element;
     }
 
-    make(row) {
-        if (row.kind === 'day') return h('div.row.day', {}, h('span', {}, dayName(row.ts, this.app.client.now())));
+    make(row, text) {
+        if (row.kind === 'day') return h('div.row.day', {}, h('span', {}, text));
         if (row.kind === 'unread') return h('div.row.unread-line', { role: 'separator' }, h('span', {}, 'New messages'));
         if (row.kind === 'system') return h('div.row.system', { dir: 'auto' }, row.text);
         return messageElement(row, {
@@ -185,7 +201,7 @@ export class ThreadView {
 
     drawEnd() {
         const { chat } = this.one;
-        if (this.atEnd) this.seenTo = chat.last;
+        this.seenTo = Math.max(this.seenTo, this.seen);
         const { me } = this.app.client;
         const below = this.atEnd ? 0 : chat.events.filter((ev) => ev.s > this.seenTo && ev.k === 'msg' && ev.u !== me).length;
         this.jump.hidden = this.atEnd;
@@ -205,11 +221,8 @@ export class ThreadView {
 
     scrolled() {
         const { scroll } = this;
-        const atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_END_PX;
-        if (atEnd !== this.atEnd) {
-            this.atEnd = atEnd;
-            this.app.schedule();
-        }
+        this.atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_END_PX;
+        this.app.schedule();
         if (scroll.scrollTop < NEAR_START_PX) this.one?.older();
     }
 

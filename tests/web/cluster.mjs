@@ -61,7 +61,7 @@ export class Cluster {
     async stop() {
         const gone = new Promise((resolve) => this.process.once('exit', resolve));
         if (this.process.exitCode === null && this.process.kill('SIGINT')) {
-            await Promise.race([gone, sleep(15000)]);
+            await Promise.race([gone, sleep(15000, null, { ref: false })]);
         }
         for (const name of await readdir(this.dir)) {
             if (!name.endsWith('.pid')) continue;
