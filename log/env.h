@@ -90,6 +90,7 @@ struct env_ops {
     void (*timer_start)(struct env *, struct env_timer *, uint64_t delay_us);
     void (*timer_stop)(struct env *, struct env_timer *);
     void (*defer)(struct env *, struct env_task *);
+    void (*undefer)(struct env *, struct env_task *);
     void (*work_submit)(struct env *, struct env_lane *, struct env_work *);
     struct env_lane *(*lane_create)(struct env *, const char *name);
     void (*lane_destroy)(struct env *, struct env_lane *);
@@ -184,10 +185,15 @@ static inline void env_task_init(struct env_task *task, enum env_phase phase,
     *task = (struct env_task){.run = run, .phase = phase};
 }
 /* Run task at the end of this turn; does nothing when it is queued already. The task stays where
- * it is until it ran: there is no way to take it back. */
+ * it is until it ran or env_undefer took it back. */
 static inline void env_defer(struct env *env, struct env_task *task)
 {
     env->ops->defer(env, task);
+}
+/* Not any more: its memory may be freed afterwards. Does nothing when it is not queued. */
+static inline void env_undefer(struct env *env, struct env_task *task)
+{
+    if (task->queued) env->ops->undefer(env, task);
 }
 
 /* Run work->work elsewhere, then work->done on the loop. lane NULL: the pool, in any order. */

@@ -117,6 +117,12 @@ static void uv_defer(struct env *env, struct env_task *task)
     if (!uv->turning) env_uv_wake(uv);
 }
 
+static void uv_undefer(struct env *env, struct env_task *task)
+{
+    struct env_uv *uv = env_uv_of(env);
+    turn_undefer(&uv->turn, task);
+}
+
 static void turn_end(struct env_uv *uv)
 {
     if (uv->turn.count == 0) return;
@@ -152,6 +158,7 @@ static const struct env_ops env_uv_ops = {
     .timer_start = uv_env_timer_start,
     .timer_stop = uv_env_timer_stop,
     .defer = uv_defer,
+    .undefer = uv_undefer,
     .work_submit = env_uv_work_submit,
     .lane_create = env_uv_lane_create,
     .lane_destroy = env_uv_lane_destroy,

@@ -16,6 +16,22 @@ void turn_defer(struct turn *turn, struct env_task *task)
     turn->count++;
 }
 
+void turn_undefer(struct turn *turn, struct env_task *task)
+{
+    struct env_task *before = NULL;
+    struct env_task **link = &turn->first[task->phase];
+    CHECK(task->queued);
+    while (*link != task) {
+        before = *link;
+        CHECK(before != NULL);
+        link = &before->next;
+    }
+    *link = task->next;
+    if (turn->last[task->phase] == task) turn->last[task->phase] = before;
+    turn->count--;
+    task->queued = false;
+}
+
 bool turn_run_one(struct turn *turn)
 {
     for (int phase = 0; phase < ENV_PHASES; phase++) {

@@ -127,6 +127,25 @@ Test(env_uv, phases_run_in_order_until_nothing_is_left)
     cr_expect_str_eq(story, "wlmls");
 }
 
+/* First, middle and last of a phase; the queue must stay whole behind each. */
+Test(env_uv, a_task_taken_back_does_not_run)
+{
+    env_task_init(&work_task, ENV_PHASE_LOG, work_run);
+    env_task_init(&more_task, ENV_PHASE_LOG, more_run);
+    env_task_init(&log_task, ENV_PHASE_LOG, log_run);
+    env_task_init(&send_task, ENV_PHASE_LOG, send_run);
+    env_defer(env, &work_task);
+    env_defer(env, &more_task);
+    env_defer(env, &log_task);
+    env_undefer(env, &more_task);
+    env_undefer(env, &log_task);
+    env_undefer(env, &work_task);
+    env_undefer(env, &work_task); /* Not queued: does nothing. */
+    env_defer(env, &send_task);
+    env_uv_run(uv);
+    cr_expect_str_eq(story, "s");
+}
+
 static void early_defers(struct env_timer *timer)
 {
     (void)timer;
