@@ -55,7 +55,9 @@ struct wal_handlers {
 
 /* Recover what is there, open a new file (an old one is never appended to), and only then return:
  * all that was replayed is durable. ERR_CORRUPT: damage; `why` (of why_bytes) then names file,
- * offset and what is wrong. ERR_FOREIGN, ERR_VERSION, ERR_NO_SPACE, ERR_IO likewise. */
+ * offset and what is wrong. ERR_FOREIGN, ERR_VERSION, ERR_INVAL (made for another number of
+ * partitions), ERR_NO_SPACE, ERR_IO likewise. After an error nothing is lost or changed.
+ * handlers: copied. */
 MUST_CHECK int wal_open(struct env *env, const struct wal_config *config,
                         const struct wal_handlers *handlers, struct wal **out, char *why,
                         size_t why_bytes);
@@ -66,13 +68,17 @@ MUST_CHECK int wal_open(struct env *env, const struct wal_config *config,
 batch_t wal_append(struct wal *wal, const struct wal_record *record);
 
 batch_t wal_durable(const struct wal *wal); /* 0 when none is. */
-batch_t wal_next(const struct wal *wal);    /* The batch that the next wal_append goes to. */
+
+/* What is appended from now on goes to batches of this number and above, what was appended before
+ * is in batches below it. (A batch that gathers is closed: not for asking all the time.) */
+batch_t wal_next(struct wal *wal);
 
 /* Bytes appended and not durable yet. Who appends bounds it. */
 size_t wal_pending_bytes(const struct wal *wal);
 
-/* Entries of part up to index are kept elsewhere (a manifest holds them): files that nobody needs
- * any more are deleted, oldest first. */
+/* Entries of part up to index are kept elsewhere, durably (a manifest holds them): files that
+ * nobody needs any more are deleted, oldest first. Entries above index that an installed manifest
+ * made void keep their files until a WAL_TRUNCATE, appended once that manifest is durable. */
 void wal_release(struct wal *wal, part_t part, index_t index);
 
 /* Bytes of files that are still needed, and the partition that pins the oldest of them (true when
@@ -83,11 +89,13 @@ bool wal_oldest_pin(const struct wal *wal, part_t *part);
 struct wal_stats {
     uint64_t batches_count, bytes, records_count; /* Since wal_open. */
     uint64_t sync_us_last, sync_us_max;           /* One write with its fdatasync. */
-    uint64_t stall_us; /* How long the write under way takes by now; 0 when none is. */
+    uint64_t stall_us; /* How long the write under way, or the wait for a file to
+ write to, takes by now; 0 when there is none. */
 };
 void wal_stats(const struct wal *wal, struct wal_stats *out);
 
-/* Write what gathered, wait for it, close the files. No callback runs during or after it. */
+/* Write what gathered, wait for it, close the files; what finds no room on the disk is dropped, it
+ * never was durable. No callback runs during or after it. Not from inside a handler. */
 void wal_close(struct wal *wal);
 
 #endif /* LOG_WAL_H_ */
