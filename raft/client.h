@@ -26,7 +26,8 @@ struct client_config {
 };
 MUST_CHECK int client_create(struct env *env, const struct client_config *config,
                              struct client **out);
-/* Every open request ends with ERR_CANCELED in later turns; then `closed` runs, last of all. */
+/* Every open request ends with ERR_CANCELED in later turns; then `closed` runs, last of all. No
+ * handler of a tail runs any more; tails that are open end with the client, at `closed`. */
 void client_destroy(struct client *client, void (*closed)(void *arg), void *arg);
 
 /* The map, once learnt from any node; client_ready(arg, err) when there is one. */
@@ -89,7 +90,9 @@ struct tail_handlers {
     void (*item)(void *arg, const struct item_view *item);       /* TAIL_ALL. */
     void (*signal)(void *arg, struct slice payload);             /* May be lost. */
     /* A session on the stream came (payload as claimed, also when it changed) or went. On every
-     * (re)start: session_reset, then all that are there. */
+     * start: session_reset, then all that are there. A leader that is new does not know of all at
+     * first: it tells who comes, and only when everybody had time to claim again comes
+     * session_reset with all that are there, from one turn. */
     void (*session)(void *arg, struct slice key, struct slice payload, bool present);
     void (*session_reset)(void *arg);
     /* The tail ended by itself: ERR_RESET (position too old: query, then open again). Close it

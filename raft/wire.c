@@ -2,7 +2,11 @@
  * read as the same list of fields. */
 #include "raft/wire.h"
 
-enum { HOST_BYTES_MAX = sizeof(((struct env_address *)0)->host) - 1, QUERY_BACKWARDS = 1 };
+enum {
+    HOST_BYTES_MAX = sizeof(((struct env_address *)0)->host) - 1,
+    AFTER_BYTES_MAX = KEY_BYTES_MAX + 1, /* STORE_CHANGES has a byte in front. */
+    QUERY_BACKWARDS = 1,
+};
 
 /* What every decode returns: all was read, and no read failed. */
 static int done(const struct reader *r)
@@ -133,7 +137,7 @@ int wire_leaders_decode(struct slice body, struct wire_leader *leaders, unsigned
 
 static void end_encode(const struct wire_end *end, struct buf *out)
 {
-    buf_varint(out, end->id);
+    buf_u64(out, end->id);
     put_err(out, end->err);
     if (end->err == 0) return;
     buf_varint(out, end->after_ms);
@@ -143,7 +147,7 @@ static void end_encode(const struct wire_end *end, struct buf *out)
 
 static void end_decode(struct reader *r, struct wire_end *end)
 {
-    *end = (struct wire_end){.id = read_varint(r)};
+    *end = (struct wire_end){.id = read_u64(r)};
     end->err = read_err(r);
     if (end->err == 0) return;
     end->after_ms = (uint32_t)read_bounded(r, UINT32_MAX);
@@ -151,16 +155,21 @@ static void end_decode(struct reader *r, struct wire_end *end)
     end->term = read_varint(r);
 }
 
-void wire_txn_encode(const struct wire_txn *m, struct buf *out)
+void wire_set_id(struct buf *body, uint64_t id)
 {
-    buf_varint(out, m->id);
-    buf_put(out, m->txn.data, m->txn.len);
+    CHECK(body->len >= sizeof(id));
+    put_u64(body->data, id);
+}
+
+void wire_txn_begin(uint64_t id, struct buf *out)
+{
+    buf_u64(out, id);
 }
 
 int wire_txn_decode(struct slice body, struct wire_txn *m)
 {
     struct reader r = reader_of(body);
-    m->id = read_varint(&r);
+    m->id = read_u64(&r);
     if (r.failed || reader_left(&r) > TXN_BYTES_MAX) return ERR_CORRUPT;
     m->txn = read_bytes(&r, reader_left(&r));
     return done(&r);
@@ -211,7 +220,7 @@ static int query_check(const struct store_query *query)
     if (query->stream.len == 0) return ERR_INVAL;
     if (query->limit_count == 0 && query->kind != STORE_HEAD) return ERR_INVAL;
     if (query->stream.len > STREAM_NAME_BYTES_MAX) return ERR_TOO_BIG;
-    if (query->prefix.len > KEY_BYTES_MAX || query->after.len > KEY_BYTES_MAX) return ERR_TOO_BIG;
+    if (query->prefix.len > KEY_BYTES_MAX || query->after.len > AFTER_BYTES_MAX) return ERR_TOO_BIG;
     if (query->checks_count > WIRE_CHECKS_MAX) return ERR_TOO_BIG;
     for (unsigned i = 0; i < query->checks_count; i++)
         if (!check_valid(&query->checks[i])) return ERR_INVAL;
@@ -223,7 +232,7 @@ int wire_query_encode(const struct wire_query *m, struct buf *out)
     const struct store_query *query = &m->query;
     int err = query_check(query);
     if (err != 0) return err;
-    buf_varint(out, m->id);
+    buf_u64(out, m->id);
     buf_u8(out, (uint8_t)query->kind);
     buf_u8(out, query->backwards ? QUERY_BACKWARDS : 0);
     buf_slice(out, query->stream);
@@ -243,14 +252,14 @@ int wire_query_decode(struct slice body, struct wire_query *m)
 {
     struct reader r = reader_of(body);
     struct store_query *query = &m->query;
-    m->id = read_varint(&r);
+    m->id = read_u64(&r);
     *query = (struct store_query){.kind = (enum store_query_kind)read_u8(&r)};
     query->backwards = (read_u8(&r) & QUERY_BACKWARDS) != 0;
     query->stream = read_slice(&r, STREAM_NAME_BYTES_MAX);
     query->from = read_varint(&r);
     query->to = read_varint(&r);
     query->prefix = read_slice(&r, KEY_BYTES_MAX);
-    query->after = read_slice(&r, KEY_BYTES_MAX);
+    query->after = read_slice(&r, AFTER_BYTES_MAX);
     query->limit_count = (uint32_t)read_bounded(&r, UINT32_MAX);
     query->limit_bytes = (uint32_t)read_bounded(&r, UINT32_MAX);
     query->checks_count = (unsigned)read_bounded(&r, WIRE_CHECKS_MAX);
@@ -289,7 +298,7 @@ int wire_query_done_decode(struct slice body, struct wire_query_done *m)
 void wire_heads_encode(uint64_t id, index_t since, const struct slice *streams, unsigned count,
                        struct buf *out)
 {
-    buf_varint(out, id);
+    buf_u64(out, id);
     buf_varint(out, since);
     buf_varint(out, count);
     for (unsigned i = 0; i < count; i++)
@@ -299,7 +308,7 @@ void wire_heads_encode(uint64_t id, index_t since, const struct slice *streams, 
 int wire_heads_decode(struct slice body, struct wire_heads *m)
 {
     struct reader r = reader_of(body);
-    m->id = read_varint(&r);
+    m->id = read_u64(&r);
     m->since = read_varint(&r);
     m->streams_count = (unsigned)read_bounded(&r, WIRE_HEADS_STREAMS_MAX);
     if (m->streams_count == 0) return ERR_CORRUPT;
@@ -334,14 +343,14 @@ int wire_heads_done_decode(struct slice body, struct wire_heads_done *m)
 
 void wire_ask_encode(const struct wire_ask *m, struct buf *out)
 {
-    buf_varint(out, m->id);
+    buf_u64(out, m->id);
     buf_slice(out, m->text);
 }
 
 int wire_ask_decode(struct slice body, struct wire_ask *m)
 {
     struct reader r = reader_of(body);
-    m->id = read_varint(&r);
+    m->id = read_u64(&r);
     m->text = read_slice(&r, WIRE_TEXT_BYTES_MAX);
     return done(&r);
 }
@@ -378,7 +387,7 @@ int wire_error_decode(struct slice body, struct wire_error *m)
 
 void wire_tail_open_encode(const struct wire_tail_open *m, struct buf *out)
 {
-    buf_varint(out, m->tail);
+    buf_u64(out, m->tail);
     buf_slice(out, m->stream);
     buf_u8(out, m->flags);
     buf_varint(out, m->seq);
@@ -388,7 +397,7 @@ void wire_tail_open_encode(const struct wire_tail_open *m, struct buf *out)
 int wire_tail_open_decode(struct slice body, struct wire_tail_open *m)
 {
     struct reader r = reader_of(body);
-    m->tail = read_varint(&r);
+    m->tail = read_u64(&r);
     m->stream = read_slice(&r, STREAM_NAME_BYTES_MAX);
     m->flags = read_u8(&r);
     m->seq = read_varint(&r);
@@ -398,13 +407,13 @@ int wire_tail_open_decode(struct slice body, struct wire_tail_open *m)
 
 void wire_tail_close_encode(uint64_t tail, struct buf *out)
 {
-    buf_varint(out, tail);
+    buf_u64(out, tail);
 }
 
 int wire_tail_close_decode(struct slice body, uint64_t *tail)
 {
     struct reader r = reader_of(body);
-    *tail = read_varint(&r);
+    *tail = read_u64(&r);
     return done(&r);
 }
 
@@ -442,13 +451,13 @@ void wire_event_encode(const struct wire_event *m, struct buf *out)
 
 void wire_events_begin(uint64_t tail, struct buf *out)
 {
-    buf_varint(out, tail);
+    buf_u64(out, tail);
 }
 
 int wire_events_open(struct slice body, uint64_t *tail, struct reader *r)
 {
     *r = reader_of(body);
-    *tail = read_varint(r);
+    *tail = read_u64(r);
     return r->failed ? ERR_CORRUPT : 0;
 }
 

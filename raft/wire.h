@@ -109,11 +109,15 @@ struct wire_end {
     term_t term;       /* Of that knowledge. */
 };
 
+/* A request that is kept and sent again under another id: every request's body begins with it. */
+void wire_set_id(struct buf *body, uint64_t id);
+
 struct wire_txn {
     uint64_t id;
     struct slice txn; /* Encoded as log/txn.h says. */
 };
-void wire_txn_encode(const struct wire_txn *m, struct buf *out);
+/* txn_encode to the same buffer completes the body. */
+void wire_txn_begin(uint64_t id, struct buf *out);
 MUST_CHECK int wire_txn_decode(struct slice body, struct wire_txn *m);
 
 struct wire_txn_done {
