@@ -75,17 +75,21 @@ void timer_heap_stop(struct timer_heap *heap, struct env_timer *timer)
         heap_sink(heap, slot, last);
 }
 
+struct env_timer *timer_heap_pop(struct timer_heap *heap, uint64_t now_us, uint64_t order)
+{
+    struct env_timer *timer = timer_heap_first(heap);
+    if (timer == NULL || timer->due_us > now_us || timer->order > order) return NULL;
+    timer_heap_stop(heap, timer);
+    return timer;
+}
+
 size_t timer_heap_fire(struct timer_heap *heap, uint64_t now_us)
 {
     uint64_t order = heap->order; /* Started later: not in this round, however early it is due. */
     size_t fired = 0;
-    for (;;) {
-        struct env_timer *timer = timer_heap_first(heap);
-        if (timer == NULL || timer->due_us > now_us || timer->order > order) return fired;
-        timer_heap_stop(heap, timer);
-        fired++;
-        timer->fired(timer); /* Last: it may free the timer. */
-    }
+    for (struct env_timer *timer; (timer = timer_heap_pop(heap, now_us, order)) != NULL; fired++)
+        timer->fired(timer); /* It may free the timer. */
+    return fired;
 }
 
 void timer_heap_check(const struct timer_heap *heap)

@@ -14,7 +14,7 @@ struct timer_heap {
     struct env_timer **slots; /* Private: from 1; slots[i]'s children are 2i and 2i + 1. */
     size_t count;             /* Timers started. */
     size_t capacity;          /* Private: slots reserved, the unused slot 0 included. */
-    uint64_t order;           /* Private: timers ever started. */
+    uint64_t order;           /* Timers ever started. */
 };
 
 void timer_heap_free(struct timer_heap *heap); /* Timers still started are forgotten. */
@@ -30,6 +30,10 @@ static inline struct env_timer *timer_heap_first(const struct timer_heap *heap)
 {
     return heap->count == 0 ? NULL : heap->slots[1];
 }
+
+/* Take out the first timer that is due at now_us and was among the first `order` ever started;
+ * NULL: there is none. For a loop that must stop in between; others use timer_heap_fire. */
+struct env_timer *timer_heap_pop(struct timer_heap *heap, uint64_t now_us, uint64_t order);
 
 /* Run what is due at now_us, one after the other; what these start is left for the next call.
  * Returns how many ran. */

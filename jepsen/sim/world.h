@@ -21,14 +21,14 @@ enum { SIM_NODES_MAX = 32 }; /* Servers and clients of one world; links are a sq
 struct world;    /* Opaque. Made by world_create, freed by world_destroy. */
 struct sim_node; /* Opaque. Made by sim_node_create, freed with its world. */
 
-/* What runs on a node. NULL program: the test itself calls the node's env; the node is up then
- * from the start, and is up again right after a crash. */
+/* What runs on a node. */
 struct sim_program {
-    /* The process starts: open files, listen, start timers. From sim_node_start. */
+    /* The process starts: open files, listen, start timers. From sim_node_start. NULL: the test
+     * itself calls the node's env; the node is up from the start, and again right after a crash. */
     void (*boot)(void *arg, struct env *env);
     /* The process is dead: free its memory. Calls to its env are allowed, have no effect on the
      * world (writes say 0), and no callback follows. What is left of timers, tasks, work,
-     * connections and files is gone when it returns. */
+     * connections and files is gone when it returns. May be NULL. */
     void (*died)(void *arg);
 };
 
@@ -53,7 +53,8 @@ uint64_t world_events(const struct world *world); /* Events so far. */
 void world_at(struct world *world, uint64_t delay_us, void (*run)(void *arg), void *arg);
 
 /* name: the host that others connect to; copied, at most 15 bytes, unique. program and arg:
- * borrowed until world_destroy; NULL: see above. The folder "/data" exists and is durable. */
+ * borrowed until world_destroy; NULL: both its calls are. The folder "/data" exists and is durable.
+ */
 struct sim_node *sim_node_create(struct world *world, const char *name,
                                  const struct sim_program *program, void *arg);
 struct env *sim_node_env(struct sim_node *node); /* The same through all crashes. */
