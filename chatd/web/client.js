@@ -32,6 +32,7 @@ export class Client {
         this.marking = new Map(); // c -> {recv, read} not yet told
         this.markTimer = 0;
         this.titleQueue = new Set();
+        this.titles = new Map(); // c -> {title, role} of groups that are not open
         this.titlesOpen = 0;
         this.titlesAsked = new Set();
         this.listeners = new Set();
@@ -294,11 +295,10 @@ export class Client {
     }
 
     infoOf(c) {
-        return this.conversations.get(c)?.info ?? this.titles?.get(c) ?? null;
+        return this.conversations.get(c)?.info ?? this.titles.get(c) ?? null;
     }
 
     async askTitles() {
-        this.titles ??= new Map();
         if (this.titlesOpen >= TITLES_AT_ONCE || !this.session.online) return;
         const [c] = this.titleQueue;
         if (c === undefined) return;

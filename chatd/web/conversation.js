@@ -9,9 +9,10 @@ import { Chat, PAGE } from './chat.js';
 import { isDirect, peerOf } from './ids.js';
 import { Outbox } from './outbox.js';
 
+const FOLLOWED = ['ev', 'mark', 'note'];
 const CATCH_UP_MAX = 1000; // Further behind than this, start again at the present.
 const HIST_LIMIT = 200;
-const LOADED_MAX = 600; // Events kept in memory while nobody scrolls back.
+const LOADED_MAX = 300; // Events kept, up to twice as many, while nobody reads further up.
 const TYPING_EVERY_MS = 3000;
 const AGAIN_MS = 1000;
 const MARKS_MEMBERS_MAX = 256; // The server pushes marks in groups up to this size.
@@ -30,6 +31,7 @@ export class Conversation {
         this.phase = 'closed';
         this.fresh = true; // The window was never begun: opening starts at the present.
         this.asking = false; // A question for a hole is on its way.
+        this.reading = false; // Somebody reads further up: nothing is forgotten.
         this.loading = false; // A question for older events is on its way.
         this.pauseTimer = 0;
         this.typedAt = 0;
@@ -63,8 +65,7 @@ export class Conversation {
         this.client.changed(this.c);
         try {
             const from = this.fresh ? -1 : this.chat.last;
-            const what = ['ev', 'mark', 'note'];
-            this.opened(await session.request('open', { c: this.c, from, what }));
+            this.opened(await session.request('open', { c: this.c, from, what: FOLLOWED }));
         } catch (refusal) {
             if (this.phase !== 'opening') return;
             if (refusal.code === 404) this.phase = this.direct && this.fresh ? 'absent' : 'gone';
@@ -96,8 +97,20 @@ export class Conversation {
 
     /* After hello: what was followed is followed again, from where we are. */
     resumed() {
+        if (this.phase === 'open') this.askMarks();
         if (this.phase === 'open' && this.chat.events.length === 0) this.older();
         this.pump();
+    }
+
+    /* hello resumes the events; what others read meanwhile only the answer to open tells. */
+    async askMarks() {
+        try {
+            const open = { c: this.c, from: this.chat.last, what: FOLLOWED };
+            this.takeMarks(await this.client.session.request('open', open));
+            this.client.changed(this.c);
+        } catch {
+            // What ended the following says so itself.
+        }
     }
 
     disconnected() {
@@ -118,6 +131,7 @@ export class Conversation {
 
     pushed(ev) {
         const outcome = this.chat.push(ev);
+        if (!this.reading) this.trim();
         if (outcome === 'hole') this.fillHole();
         if (outcome === 'new') this.learned([ev]);
     }
@@ -225,7 +239,7 @@ export class Conversation {
     }
 
     trim() {
-        this.chat.trim(LOADED_MAX);
+        if (this.chat.events.length > 2 * LOADED_MAX) this.chat.trim(LOADED_MAX);
     }
 
     // ---- Sending ---------------------------------------------------------------------------

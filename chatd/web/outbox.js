@@ -36,7 +36,7 @@ export class Outbox {
         this.stalled = false; // An answer said stop.
         this.stalls = 0; // In a row, for growing pauses.
         this.afterMs = 0; // The longest pause an answer of this stall asked for.
-        this.exact = null; // The server's last number as the latest error told it.
+        this.exact = null; // The server's last number as a GAP told it; others may be behind.
         for (const item of saved?.items ?? []) this.items.push({ ...item, out: false, maybe: true });
     }
 
@@ -116,19 +116,19 @@ export class Outbox {
             this.stalls = 0;
             this.refuse(item, err);
         } else if (err.retry || RETRIED.has(err.code) && !['HEAD', 'GONE', 'DEVS'].includes(err.t)) {
-            this.stall(err, told);
+            this.stall(err);
         } else if (told && err.n >= item.n) {
             this.done(item, 0, item.at); // An earlier copy got there: its event will show it.
         } else {
             this.refuseOpen(item, err);
-            this.stall(err, told);
+            this.stall(err);
         }
     }
 
-    stall(err, told) {
+    stall(err) {
         this.stalled = true;
         this.afterMs = Math.max(this.afterMs, err.after_ms ?? 0);
-        if (told && err.code !== 504) this.exact = err.n;
+        if (err.t === 'GAP' && Number.isInteger(err.n)) this.exact = err.n;
     }
 
     /* After a stall, once every answer is in: how long to pause before resume(). Null: not now.

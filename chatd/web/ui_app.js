@@ -89,6 +89,7 @@ export class App {
     }
 
     readWhatIsSeen() {
+        if (this.active) this.active.reading = !this.thread.atEnd;
         const seen = document.visibilityState === 'visible' && document.hasFocus();
         if (this.active && seen && this.thread.settled) this.client.read(this.active.c, this.thread.seen);
     }
@@ -112,7 +113,7 @@ export class App {
 
     show(c) {
         this.detailsShown = false;
-        this.active?.trim();
+        if (this.active) this.active.reading = false;
         this.active = c === null ? null : this.client.open(c);
         this.thread.show(this.active);
         this.draw();

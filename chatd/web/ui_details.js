@@ -41,7 +41,7 @@ export class DetailsView {
         setText(this.count, one.members ? `${members.length} ${members.length === 1 ? 'member' : 'members'}` : 'Loading\u2026');
         const may = ['owner', 'admin'].includes(one.info?.role);
         this.form.hidden = !may || one.phase === 'gone';
-        this.leaveButton.hidden = one.phase === 'gone';
+        this.leaveButton.hidden = one.phase === 'gone' || one.info?.role === 'owner'; // An owner may not.
         const rank = { owner: 0, admin: 1, member: 2, reader: 3 };
         const sorted = [...members].sort((a, b) => (rank[a.role] ?? 4) - (rank[b.role] ?? 4) || (a.u < b.u ? -1 : 1));
         arrange(this.members, sorted.map((member) => this.line(one, member, may)));

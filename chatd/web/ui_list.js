@@ -47,7 +47,7 @@ export class ListView {
 
     /* The inbox, and above it what was begun here but is not yet in it. */
     rows() {
-        const { client, active } = { client: this.app.client, active: this.app.active };
+        const { client, active } = this.app;
         const rows = client.inbox.list();
         const listed = client.inbox.rows;
         for (const [c, one] of client.conversations) {
@@ -96,10 +96,10 @@ export class ListView {
             part.face.replaceChildren(face, part.online);
         }
         setText(part.title, title ?? '\u2026');
-        const pending = one?.outbox.items.at(-1) ?? one?.outbox.refused.at(-1);
+        const pending = one?.outbox.items.findLast(({ k }) => k === 'msg') ?? one?.outbox.refused.at(-1);
         const last = pending ? { u: client.me, k: 'msg', b: pending.b } : row.last;
         const typing = typists.length > 0 ? (direct ? 'typing\u2026' : `${listNames(typists, 2)} typing\u2026`) : '';
-        setText(part.preview, typing || previewOf(last, client.me, direct) || (direct ? 'Say hello' : 'No messages yet'));
+        setText(part.preview, typing || previewOf(last, client.me, direct) || (row.head > 0 ? '' : 'Say hello'));
         part.preview.classList.toggle('typing', typing !== '');
         setText(part.time, row.last?.ts ? listTime(row.last.ts, client.now()) : '');
         const unread = row.unread ?? 0;

@@ -132,7 +132,9 @@ export class ThreadView {
         const mine = rows.at(-1);
         if (mine?.state === 'sending' && mine.key !== this.lastMine) {
             this.lastMine = mine.key;
-            this.atEnd = true; // Whoever writes wants to see it.
+            this.atEnd = true; // Whoever writes wants to see it, and has seen the rest.
+            this.unreadFrom = 0;
+            this.app.schedule();
         }
         if (this.atEnd) this.stick();
         else if (anchor?.isConnected) scroll.scrollTop += anchor.offsetTop - anchorTop;

@@ -192,6 +192,13 @@ test('a server that lost our numbers gets them anew, in order', () => {
     assert.equal(server.last, 3);
 });
 
+test('only a GAP makes numbers change: other errors may know less than we do', () => {
+    const outbox = filled(1, { used: 6, items: [] });
+    outbox.fail(outbox.take()[0], { code: 429, t: 'RATE', used: false, n: 4, retry: true });
+    outbox.resume();
+    assert.deepEqual(numbers(outbox.take()), [7]);
+});
+
 test('the event of a message ends its wait; the late answer changes nothing', () => {
     const outbox = filled(2);
     const [first] = outbox.take();
