@@ -64,6 +64,11 @@ static void env_sim_defer(struct env *env, struct env_task *task)
     node_arm(node);
 }
 
+static void env_sim_undefer(struct env *env, struct env_task *task)
+{
+    turn_undefer(&sim_node_of(env)->turn, task);
+}
+
 /* ---- work ---- */
 
 static void job_free(struct job *job)
@@ -311,6 +316,7 @@ const struct env_ops sim_env_ops = {
     .timer_start = env_sim_timer_start,
     .timer_stop = env_sim_timer_stop,
     .defer = env_sim_defer,
+    .undefer = env_sim_undefer,
     .work_submit = env_sim_work_submit,
     .lane_create = env_sim_lane_create,
     .lane_destroy = env_sim_lane_destroy,
