@@ -48,7 +48,7 @@ struct reader {
 
 static inline struct reader reader_of(struct slice s)
 {
-    const uint8_t *at = s.data;
+    const uint8_t *at = s.data == NULL ? (const uint8_t *)"" : s.data; /* NULL + 0 is undefined. */
     return (struct reader){at, at + s.len, false};
 }
 static inline size_t reader_left(const struct reader *r)

@@ -18,20 +18,18 @@ export class Chat {
         this.first = 1; // First seq that can be had at all.
         this.head = 0; // The server's last seq as far as we heard.
         this.held = new Map(); // seq -> event, beyond a hole.
-        this.news = []; // Events that joined the window and were not taken by takeNews().
         this.marks = new Map(); // user -> {recv, read}
         this.typing = new Map(); // user -> when it ends, in the owner's clock.
     }
 
-    /* Start at the present: everything from head + 1 is pushed; some of it may be held already,
-     * when it came in one frame with the answer that tells the head. */
+    /* Start at the present: everything from head + 1 will be pushed. */
     begin({ head, first = 1 }) {
         this.events = [];
+        this.held.clear();
         this.lo = head + 1;
         this.last = head;
-        this.head = Math.max(this.head, head);
+        this.head = head;
         this.first = Math.max(1, first);
-        this.release();
     }
 
     /* True when no event older than the window is to be had. */
@@ -72,18 +70,11 @@ export class Chat {
             return true;
         }
         if (from < this.lo && next >= this.lo) {
-            const older = sorted.filter((ev) => ev.s >= from && ev.s < this.lo);
-            this.events.unshift(...older);
-            this.news.push(...older);
+            this.events.unshift(...sorted.filter((ev) => ev.s >= from && ev.s < this.lo));
             this.lo = from;
             return true;
         }
         return false;
-    }
-
-    /* What joined the window since the last call, also what was held until its hole was filled. */
-    takeNews() {
-        return this.news.splice(0);
     }
 
     /* A user's marks; they never go back. True: something rose. */
@@ -137,7 +128,6 @@ export class Chat {
 
     apply(ev) {
         this.events.push(ev);
-        this.news.push(ev);
         this.last = ev.s;
         this.head = Math.max(this.head, ev.s);
         this.typing.delete(ev.u);

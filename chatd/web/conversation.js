@@ -80,12 +80,12 @@ export class Conversation {
         this.phase = 'open';
         if (this.fresh) this.chat.begin(reply);
         this.fresh = false;
-        if (this.chat.hole()) this.fillHole();
         this.chat.head = Math.max(this.chat.head, reply.head ?? 0);
         this.outbox.floor(reply.n ?? 0);
         this.takeMarks(reply);
-        this.learned();
-        if (this.chat.events.length < PAGE) this.older();
+        this.client.changed(this.c);
+        this.client.marked(this.c);
+        if (this.chat.events.length === 0) this.older();
         this.refreshInfo();
         this.pump();
     }
@@ -132,15 +132,15 @@ export class Conversation {
     pushed(ev) {
         const outcome = this.chat.push(ev);
         if (!this.reading) this.trim();
-        if (outcome === 'hole' && !this.fresh) this.fillHole();
-        if (outcome === 'new') this.learned();
+        if (outcome === 'hole') this.fillHole();
+        if (outcome === 'new') this.learned([ev]);
     }
 
-    /* Events joined the window: mine leave the outbox, those about the group make us look again. */
-    learned() {
+    /* Events were applied: mine leave the outbox, those about the group make us look again. */
+    learned(events) {
         const { me, dev } = this.client;
         let ours = false;
-        for (const ev of this.chat.takeNews()) {
+        for (const ev of events) {
             if (ev.u === me && ev.d === dev) ours = this.outbox.saw(ev.n, ev.k, ev.b) || ours;
             if (TOLD.has(ev.k) && this.info) this.refreshInfo();
         }
@@ -159,7 +159,7 @@ export class Conversation {
                 const { events, next } = await this.hist(hole.from, limit);
                 if (next <= hole.from) throw new Error('history does not go on');
                 this.chat.fill(hole.from, events, next);
-                this.learned();
+                this.learned(events);
             }
             this.asking = false;
         } catch (refusal) {
@@ -192,7 +192,7 @@ export class Conversation {
             }
             chat.fill(start, gathered, to);
             this.loading = false;
-            this.learned();
+            this.learned(gathered);
         } catch (refusal) {
             this.loading = false;
             if (refusal.code === 410) chat.first = chat.lo;
@@ -224,7 +224,7 @@ export class Conversation {
                     const from = chat.last + 1;
                     const { events, next } = await this.hist(from, HIST_LIMIT);
                     if (!chat.fill(from, events, next)) break;
-                    this.learned();
+                    this.learned(events);
                 }
             } catch (refusal) {
                 if (!refusal.lost) this.later(() => this.open(), refusal);

@@ -23,7 +23,7 @@ export class Session {
         this.why = '';
         this.retryAt = 0; // When the next attempt is due, while waiting.
         this.tries = 0; // Attempts since we were last online.
-        this.backMs = 500; // Until a hello tells.
+        this.backMs = 3000;
         this.url = own;
         this.wire = null;
         this.timer = 0;

@@ -36,13 +36,14 @@ export class App {
         document.addEventListener('keydown', (event) => this.key(event));
         setInterval(() => this.schedule(), TICK_MS);
 
-        if (chat) this.go(chat);
-        else this.show(history.state?.chat ?? null); // The page was loaded again.
+        const kept = chat ?? history.state?.chat ?? null;
+        history.replaceState(null, '');
+        if (kept) this.go(kept);
+        else this.draw();
     }
 
     told(what, detail) {
         if (what === 'event') this.announce(detail);
-        if (what === 'chat' && detail === this.active?.c) this.thread.changed = true;
         if (what === 'show') this.go(detail);
         if (what === 'expiring') toast('Your log-in ends soon. Open a new link to stay.');
         this.schedule();

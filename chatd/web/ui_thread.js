@@ -19,8 +19,6 @@ export class ThreadView {
     constructor(app) {
         this.app = app;
         this.one = null;
-        this.changed = true; // The rows are to be drawn again.
-        this.today = ''; // The day they were drawn on.
         this.atEnd = true;
         this.unreadFrom = 0; // First seq under the line "New messages".
         this.seenTo = 0; // Last seq that was on the screen's end.
@@ -56,7 +54,6 @@ export class ThreadView {
         this.elements.clear();
         this.rows.replaceChildren();
         this.named = undefined;
-        this.changed = true;
         this.atEnd = true;
         this.seenTo = 0;
         const row = one ? this.app.client.inbox.rows.get(one.c) : null;
@@ -74,7 +71,7 @@ export class ThreadView {
         this.empty.hidden = this.one !== null;
         if (!this.one) return;
         this.drawHead();
-        if (this.changed || this.today !== this.dayNow()) this.drawRows();
+        this.drawRows();
         this.drawEnd();
         this.drawTyping();
         this.composer.draw();
@@ -120,14 +117,7 @@ export class ThreadView {
         return online.length > 0 ? `${count}, ${online.length} online` : count;
     }
 
-    /* The rows name days by what today is. */
-    dayNow() {
-        return new Date(this.app.client.now()).toDateString();
-    }
-
     drawRows() {
-        this.changed = false;
-        this.today = this.dayNow();
         const { client } = this.app;
         const rows = rowsOf(this.one, { me: client.me, dev: client.dev, unreadFrom: this.unreadFrom });
         const { scroll } = this;
@@ -144,7 +134,6 @@ export class ThreadView {
             this.lastMine = mine.key;
             this.atEnd = true; // Whoever writes wants to see it, and has seen the rest.
             this.unreadFrom = 0;
-            this.changed = true;
             this.app.schedule();
         }
         if (this.atEnd) this.stick();

@@ -68,15 +68,6 @@ test('scrolling back extends the window until the first event there is', () => {
     assert.equal(chat.whole, true);
 });
 
-test('what was pushed before the answer that tells the head is not lost', () => {
-    const chat = new Chat('c/1');
-    chat.push(ev(11));
-    chat.push(ev(10));
-    chat.begin({ head: 10, first: 1 });
-    assert.deepEqual(seqs(chat), [11]);
-    assert.deepEqual(chat.takeNews().map((one) => one.s), [11]);
-});
-
 test('seqs that may not be seen count as covered', () => {
     const chat = opened(10);
     chat.fill(1, [ev(8), ev(9), ev(10)], 11);

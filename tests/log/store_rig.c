@@ -1,0 +1,193 @@
+/* tests/log/store_rig.c -- see store_rig.h. */
+#include "tests/log/store_rig.h"
+
+#include <stdlib.h>
+
+enum { WAIT_US = 60 * 1000 * 1000 };
+
+static void rig_boot(void *arg, struct env *env)
+{
+    struct rig *rig = arg;
+    struct store_config config = {
+        .dir = "/data/store", .part = 3, .owner = 77, .budget = &rig->budget};
+    rig->env = env;
+    rig->open_err = store_open(env, &config, &rig->store, rig->why, sizeof(rig->why));
+    if (rig->open_err != 0) rig->store = NULL;
+}
+
+static void rig_died(void *arg)
+{
+    struct rig *rig = arg;
+    if (rig->store != NULL) store_abandon(rig->store);
+    rig->store = NULL;
+}
+
+static const struct sim_program program = {rig_boot, rig_died};
+
+static bool flag_up(void *arg)
+{
+    return *(const bool *)arg;
+}
+
+void rig_wait(struct rig *rig, const bool *flag)
+{
+    CHECK(world_run_until(rig->world, flag_up, (void *)flag, WAIT_US));
+}
+
+bool rig_up(const struct rig *rig)
+{
+    return rig->store != NULL && sim_node_up(rig->node);
+}
+
+static bool node_up(void *arg)
+{
+    struct rig *rig = arg;
+    return rig->store != NULL || rig->open_err != 0;
+}
+
+static void rig_feed(struct rig *rig, index_t index);
+
+void rig_start(struct rig *rig)
+{
+    CHECK(rig->store == NULL);
+    rig->open_err = 0;
+    sim_node_start(rig->node);
+    CHECK(world_run_until(rig->world, node_up, rig, WAIT_US));
+    if (rig->store == NULL) return;
+    for (index_t i = store_facts(rig->store)->index + 1; i <= rig->entries_count; i++)
+        rig_feed(rig, i);
+}
+
+void rig_open(struct rig *rig, struct world *world, const char *name, size_t limit_bytes)
+{
+    rig->world = world;
+    rig->budget.limit_bytes = limit_bytes;
+    rig->entries = mem_zero(RIG_ENTRIES_MAX * sizeof(rig->entries[0]));
+    rig->node = sim_node_create(world, name, &program, rig);
+    rig_start(rig);
+    CHECK(rig->store != NULL);
+}
+
+void rig_close(struct rig *rig)
+{
+    if (rig->store != NULL) store_close(rig->store);
+    rig->store = NULL;
+    CHECK(rig->budget.used_bytes == 0); /* All that was counted is gone. */
+    for (unsigned i = 0; i < rig->entries_count; i++)
+        free((void *)rig->entries[i].data);
+    free(rig->entries);
+}
+
+void rig_crash(struct rig *rig, enum sim_crash how)
+{
+    sim_node_crash(rig->node, how);
+    rig_start(rig);
+}
+
+/* ---- applying ---- */
+
+struct fetching {
+    struct store_fetch fetch;
+    bool done;
+    int err;
+};
+
+static void fetching_done(struct store_fetch *fetch, int err)
+{
+    struct fetching *f = CONTAINER_OF(fetch, struct fetching, fetch);
+    f->done = true;
+    f->err = err;
+}
+
+static void rig_feed(struct rig *rig, index_t index)
+{
+    struct slice entry = rig->entries[index - 1];
+    if (entry.len == 0) {
+        store_skip(rig->store, index, 1, NULL);
+        return;
+    }
+    struct fetching f = {.fetch = {.entry = entry, .done = fetching_done}};
+    if (!store_fetch(rig->store, &f.fetch)) {
+        rig_wait(rig, &f.done);
+        CHECK(f.err == 0);
+    }
+    CHECK(store_apply(rig->store, index, 1, entry, rig->applied, rig->arg) == 0);
+}
+
+void rig_apply(struct rig *rig, struct slice entry)
+{
+    CHECK(rig->entries_count < RIG_ENTRIES_MAX);
+    CHECK(rig->entries_count == store_facts(rig->store)->index);
+    rig->entries[rig->entries_count++] =
+        (struct slice){entry.len == 0 ? NULL : mem_copy(entry.data, entry.len), entry.len};
+    rig_feed(rig, rig->entries_count);
+}
+
+void rig_skip(struct rig *rig)
+{
+    rig_apply(rig, (struct slice){NULL, 0});
+}
+
+static void outcome_keep(void *arg, const struct applied_txn *applied)
+{
+    *(struct outcome *)arg = *applied->outcome;
+}
+
+struct outcome rig_txn(struct rig *rig, const struct txn *txn, int64_t time_ms)
+{
+    struct entry entry = {0};
+    struct buf bytes = {0}, payload = {0};
+    struct outcome outcome = {0};
+    CHECK(txn_encode(txn, &bytes) == 0);
+    entry_add(&entry, buf_bytes(&bytes));
+    entry_close(&entry, time_ms, &payload);
+    rig->applied = outcome_keep;
+    rig->arg = &outcome;
+    rig_apply(rig, buf_bytes(&payload));
+    rig->applied = NULL;
+    entry_free(&entry);
+    buf_free(&bytes);
+    buf_free(&payload);
+    return outcome;
+}
+
+/* ---- reading, checkpoints ---- */
+
+struct asking {
+    bool done;
+    int err;
+};
+static struct asking asked; /* One query at a time. */
+
+static void asking_done(struct store_query *query, int err)
+{
+    (void)query;
+    CHECK(!asked.done);
+    asked = (struct asking){true, err};
+}
+
+int rig_query(struct rig *rig, struct store_query *query)
+{
+    asked = (struct asking){0};
+    query->done = asking_done;
+    store_query(rig->store, query);
+    CHECK(!asked.done); /* Never from inside the call. */
+    rig_wait(rig, &asked.done);
+    return asked.err;
+}
+
+static void flag_done(void *arg, int err)
+{
+    struct asking *asking = arg;
+    asking->done = true;
+    asking->err = err;
+}
+
+int rig_checkpoint(struct rig *rig)
+{
+    struct asking asking = {0};
+    int err = store_checkpoint(rig->store, flag_done, &asking);
+    if (err != 0) return err;
+    rig_wait(rig, &asking.done);
+    return asking.err;
+}

@@ -1,0 +1,75 @@
+/* tests/log/store_test.c -- what a store promises across checkpoints, cold reads and restarts. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+
+#include "tests/log/store_rig.h"
+
+static struct world *world;
+static struct rig rig;
+static void set_up(void)
+{
+    world = world_create(1);
+    rig_open(&rig, world, "n1", 64 * 1024 * 1024);
+}
+static void tear_down(void)
+{
+    rig_close(&rig);
+    world_destroy(world);
+}
+TestSuite(store, .init = set_up, .fini = tear_down, .timeout = 60);
+
+static struct outcome append(const char *stream, uint64_t n, const char *text)
+{
+    struct txn_record record = {.kind = 1, .flags = RECORD_COUNTED, .payload = slice_str(text)};
+    struct txn txn = {.stream = slice_str(stream),
+                      .producer = n == 0 ? (struct slice){NULL, 0} : slice_str("ann/phone"),
+                      .n = n,
+                      .records = &record,
+                      .records_count = 1};
+    return rig_txn(&rig, &txn, 1000 + (int64_t)n);
+}
+
+/* Records from..: payloads joined by a space. */
+static void expect_records(const char *stream, uint64_t from, bool backwards, const char *expected)
+{
+    struct store_query query = {.kind = STORE_RECORDS,
+                                .stream = slice_str(stream),
+                                .from = from,
+                                .backwards = backwards,
+                                .limit_count = 100,
+                                .limit_bytes = 1 << 20};
+    char got[256] = "";
+    cr_assert_eq(rig_query(&rig, &query), 0);
+    struct reader r = reader_of(buf_bytes(&query.rows));
+    for (uint32_t i = 0; i < query.rows_count; i++) {
+        struct record_view record;
+        record_decode(&r, &record);
+        cr_assert_not(r.failed);
+        size_t len = strlen(got);
+        snprintf(got + len, sizeof(got) - len, "%s%.*s", i == 0 ? "" : " ", (int)record.payload.len,
+                 (const char *)record.payload.data);
+    }
+    cr_expect(reader_done(&r));
+    cr_expect_str_eq(got, expected);
+    buf_free(&query.rows);
+}
+
+Test(store, records_are_read_from_memory_then_from_a_run_then_after_a_restart)
+{
+    append("c/1", 1, "one");
+    append("c/1", 2, "two");
+    append("c/2", 1, "other");
+    expect_records("c/1", 0, false, "one two");
+    cr_assert_eq(rig_checkpoint(&rig), 0);
+    expect_records("c/1", 0, false, "one two");
+    append("c/1", 3, "three");
+    expect_records("c/1", 0, true, "three two one");
+
+    rig_crash(&rig, SIM_POWER);
+    cr_assert(rig_up(&rig), "%s", rig.why);
+    expect_records("c/1", 0, false, "one two three");
+    expect_records("c/1", 2, true, "two one");
+    expect_records("c/2", 0, false, "other");
+    struct outcome again = append("c/1", 2, "two");
+    cr_expect(again.duplicate && again.details && again.first == 2);
+}
