@@ -1,4 +1,4 @@
-/* chat.js -- what is known of one chat: a window of its events without a hole, and everybody's marks.
+/* chat.js -- what is known of one chat: a window of its events without a hole, everybody's marks.
  *
  * Pure: no clock, no network. Events are numbered 1, 2, 3 ... by the server. The window covers
  * the seqs [lo, last]; an event is applied when it is last + 1, dropped when it is older, and held
@@ -18,18 +18,20 @@ export class Chat {
         this.first = 1; // First seq that can be had at all.
         this.head = 0; // The server's last seq as far as we heard.
         this.held = new Map(); // seq -> event, beyond a hole.
+        this.news = []; // Events that joined the window and were not taken by takeNews().
         this.marks = new Map(); // user -> {recv, read}
         this.typing = new Map(); // user -> when it ends, in the owner's clock.
     }
 
-    /* Start at the present: everything from head + 1 will be pushed. */
+    /* Start at the present: everything from head + 1 is pushed; some of it may be held already,
+     * when it came in one frame with the answer that tells the head. */
     begin({ head, first = 1 }) {
         this.events = [];
-        this.held.clear();
         this.lo = head + 1;
         this.last = head;
-        this.head = head;
+        this.head = Math.max(this.head, head);
         this.first = Math.max(1, first);
+        this.release();
     }
 
     /* True when no event older than the window is to be had. */
@@ -70,11 +72,18 @@ export class Chat {
             return true;
         }
         if (from < this.lo && next >= this.lo) {
-            this.events.unshift(...sorted.filter((ev) => ev.s >= from && ev.s < this.lo));
+            const older = sorted.filter((ev) => ev.s >= from && ev.s < this.lo);
+            this.events.unshift(...older);
+            this.news.push(...older);
             this.lo = from;
             return true;
         }
         return false;
+    }
+
+    /* What joined the window since the last call, also what was held until its hole was filled. */
+    takeNews() {
+        return this.news.splice(0);
     }
 
     /* A user's marks; they never go back. True: something rose. */
@@ -128,10 +137,12 @@ export class Chat {
 
     apply(ev) {
         this.events.push(ev);
+        this.news.push(ev);
         this.last = ev.s;
         this.head = Math.max(this.head, ev.s);
         this.typing.delete(ev.u);
         if (ev.k === 'msg') this.mark(ev.u, { read: ev.s });
-        if (ev.k === 'join') for (const user of ev.b?.users ?? [ev.u]) this.mark(user, { read: ev.s });
+        if (ev.k === 'join')
+            for (const user of ev.b?.users ?? [ev.u]) this.mark(user, { read: ev.s });
     }
 }

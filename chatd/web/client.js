@@ -215,7 +215,8 @@ export class Client {
         one.open();
         for (const [id, old] of this.conversations) {
             if (this.conversations.size <= FOLLOWED_MAX) break;
-            if (old === one || old.outbox.items.length > 0 || old.outbox.refused.length > 0) continue;
+            if (old === one || old.outbox.items.length > 0 || old.outbox.refused.length > 0)
+                continue;
             if (old.phase === 'open') this.session.tell('close', { c: id });
             this.conversations.delete(id);
         }

@@ -21,7 +21,8 @@ const MEMBERS_MAX = 1000; // Shown; a larger group's list ends there.
 const TOLD = new Set(['join', 'leave', 'kick', 'ban', 'role', 'owner', 'title', 'settings']);
 
 export class Conversation {
-    /* client: {me, dev, session, limits, changed(c), marked(c), now()}; box: the Store of outboxes. */
+    /* client: {me, dev, session, limits, changed(c), marked(c), watch(c, users), now()};
+     * box: the Store of outboxes. */
     constructor(client, c, box) {
         this.client = client;
         this.c = c;
@@ -80,12 +81,12 @@ export class Conversation {
         this.phase = 'open';
         if (this.fresh) this.chat.begin(reply);
         this.fresh = false;
+        if (this.chat.hole()) this.fillHole();
         this.chat.head = Math.max(this.chat.head, reply.head ?? 0);
         this.outbox.floor(reply.n ?? 0);
         this.takeMarks(reply);
-        this.client.changed(this.c);
-        this.client.marked(this.c);
-        if (this.chat.events.length === 0) this.older();
+        this.learned();
+        if (this.chat.events.length < PAGE) this.older();
         this.refreshInfo();
         this.pump();
     }
@@ -132,15 +133,15 @@ export class Conversation {
     pushed(ev) {
         const outcome = this.chat.push(ev);
         if (!this.reading) this.trim();
-        if (outcome === 'hole') this.fillHole();
-        if (outcome === 'new') this.learned([ev]);
+        if (outcome === 'hole' && !this.fresh) this.fillHole();
+        if (outcome === 'new') this.learned();
     }
 
-    /* Events were applied: mine leave the outbox, those about the group make us look again. */
-    learned(events) {
+    /* Events joined the window: mine leave the outbox, those about the group make us look again. */
+    learned() {
         const { me, dev } = this.client;
         let ours = false;
-        for (const ev of events) {
+        for (const ev of this.chat.takeNews()) {
             if (ev.u === me && ev.d === dev) ours = this.outbox.saw(ev.n, ev.k, ev.b) || ours;
             if (TOLD.has(ev.k) && this.info) this.refreshInfo();
         }
@@ -159,7 +160,7 @@ export class Conversation {
                 const { events, next } = await this.hist(hole.from, limit);
                 if (next <= hole.from) throw new Error('history does not go on');
                 this.chat.fill(hole.from, events, next);
-                this.learned(events);
+                this.learned();
             }
             this.asking = false;
         } catch (refusal) {
@@ -192,7 +193,7 @@ export class Conversation {
             }
             chat.fill(start, gathered, to);
             this.loading = false;
-            this.learned(gathered);
+            this.learned();
         } catch (refusal) {
             this.loading = false;
             if (refusal.code === 410) chat.first = chat.lo;
@@ -224,7 +225,7 @@ export class Conversation {
                     const from = chat.last + 1;
                     const { events, next } = await this.hist(from, HIST_LIMIT);
                     if (!chat.fill(from, events, next)) break;
-                    this.learned(events);
+                    this.learned();
                 }
             } catch (refusal) {
                 if (!refusal.lost) this.later(() => this.open(), refusal);
@@ -359,5 +360,7 @@ export class Conversation {
 /* Lists of users come as [{u, ...}], ['u', ...] or {u: {...}}: make the first of all. */
 export function asList(value) {
     if (!Array.isArray(value)) return Object.entries(value).map(([u, rest]) => ({ u, ...rest }));
-    return value.map((one) => (typeof one === 'string' ? { u: one } : { ...one, u: one.u ?? one.user }));
+    return value.map((one) =>
+        typeof one === 'string' ? { u: one } : { ...one, u: one.u ?? one.user },
+    );
 }

@@ -7,7 +7,10 @@ export function isUser(text) {
 }
 
 export function isChat(text) {
-    return /^c\/[^/\s]{1,200}$/.test(text) || (isDirect(text) && text.split('/').slice(1).every(isUser));
+    return (
+        /^c\/[^/\s]{1,200}$/.test(text) ||
+        (isDirect(text) && text.split('/').slice(1).every(isUser))
+    );
 }
 
 /* The direct chat of two users: ids are ASCII, so string order is byte order. */
@@ -54,7 +57,10 @@ export function readFragment(hash) {
 
 /* Text as the protocol takes it: no lone surrogates. */
 export function cleanText(text) {
-    return text.replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, '\uFFFD');
+    return text.replace(
+        /[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g,
+        '\uFFFD',
+    );
 }
 
 export function bytesOf(value) {

@@ -50,7 +50,10 @@ export class Inbox {
         const time = (row) => row.last?.ts ?? 0;
         return [...this.rows.values()]
             .filter((row) => !row.hide || row.unread > 0)
-            .sort((a, b) => Boolean(b.pin) - Boolean(a.pin) || time(b) - time(a) || (a.c < b.c ? -1 : 1));
+            .sort(
+                (a, b) =>
+                    Boolean(b.pin) - Boolean(a.pin) || time(b) - time(a) || (a.c < b.c ? -1 : 1),
+            );
     }
 
     /* Unread messages of all chats that are not muted. */

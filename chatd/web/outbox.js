@@ -37,7 +37,8 @@ export class Outbox {
         this.stalls = 0; // In a row, for growing pauses.
         this.afterMs = 0; // The longest pause an answer of this stall asked for.
         this.exact = null; // The server's last number as a GAP told it; others may be behind.
-        for (const item of saved?.items ?? []) this.items.push({ ...item, out: false, maybe: true });
+        for (const item of saved?.items ?? [])
+            this.items.push({ ...item, out: false, maybe: true });
     }
 
     toJSON() {
@@ -55,7 +56,7 @@ export class Outbox {
         return this.items.filter((item) => item.k !== 'void').length;
     }
 
-    /* Number a message; null when the queue is full. key names it on this device, at is its time. */
+    /* Number a message; null when the queue is full. key names it on this device, at: its time. */
     add({ key, k, b, at }) {
         if (this.items.length >= this.queueMax) return null;
         const item = { key, n: this.last + 1, k, b, at, out: false, maybe: false };
@@ -115,7 +116,10 @@ export class Outbox {
         } else if (err.used) {
             this.stalls = 0;
             this.refuse(item, err);
-        } else if (err.retry || RETRIED.has(err.code) && !['HEAD', 'GONE', 'DEVS'].includes(err.t)) {
+        } else if (
+            err.retry ||
+            (RETRIED.has(err.code) && !['HEAD', 'GONE', 'DEVS'].includes(err.t))
+        ) {
             this.stall(err);
         } else if (told && err.n >= item.n) {
             this.done(item, 0, item.at); // An earlier copy got there: its event will show it.

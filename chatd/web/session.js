@@ -23,7 +23,7 @@ export class Session {
         this.why = '';
         this.retryAt = 0; // When the next attempt is due, while waiting.
         this.tries = 0; // Attempts since we were last online.
-        this.backMs = 3000;
+        this.backMs = 500; // Until a hello tells.
         this.url = own;
         this.wire = null;
         this.timer = 0;
@@ -105,7 +105,10 @@ export class Session {
             reply = await wire.request('hello', { v: [1, 1], tok, dev, ua: 'web/1', ...resume });
         } catch (refusal) {
             if (refusal.lost) return;
-            wire.end(refusal.code === 401 ? 4501 : refusal.code === 403 ? 4503 : 4000, refusal.message);
+            wire.end(
+                refusal.code === 401 ? 4501 : refusal.code === 403 ? 4503 : 4000,
+                refusal.message,
+            );
             return;
         }
         if (wire !== this.wire) return;

@@ -36,14 +36,13 @@ export class App {
         document.addEventListener('keydown', (event) => this.key(event));
         setInterval(() => this.schedule(), TICK_MS);
 
-        const kept = chat ?? history.state?.chat ?? null;
-        history.replaceState(null, '');
-        if (kept) this.go(kept);
-        else this.draw();
+        if (chat) this.go(chat);
+        else this.show(history.state?.chat ?? null); // The page was loaded again.
     }
 
     told(what, detail) {
         if (what === 'event') this.announce(detail);
+        if (what === 'chat' && detail === this.active?.c) this.thread.changed = true;
         if (what === 'show') this.go(detail);
         if (what === 'expiring') toast('Your log-in ends soon. Open a new link to stay.');
         this.schedule();
@@ -91,7 +90,8 @@ export class App {
     readWhatIsSeen() {
         if (this.active) this.active.reading = !this.thread.atEnd;
         const seen = document.visibilityState === 'visible' && document.hasFocus();
-        if (this.active && seen && this.thread.settled) this.client.read(this.active.c, this.thread.seen);
+        if (this.active && seen && this.thread.settled)
+            this.client.read(this.active.c, this.thread.seen);
     }
 
     /* Open chat c, with a place in the history. */
@@ -134,7 +134,11 @@ export class App {
 
     key(event) {
         if (event.key !== 'Escape' || event.defaultPrevented || event.isComposing) return;
-        if (document.querySelector('dialog[open]') || event.target.type === 'search' && event.target.value) return;
+        if (
+            document.querySelector('dialog[open]') ||
+            (event.target.type === 'search' && event.target.value)
+        )
+            return;
         event.preventDefault();
         this.back();
     }

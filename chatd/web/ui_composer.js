@@ -4,7 +4,7 @@
 
 import { bytesOf, cleanText, randomId } from './ids.js';
 import { toast } from './ui_dialogs.js';
-import { h, icon } from './ui_dom.js';
+import { h, iconButton } from './ui_dom.js';
 
 const HEIGHT_MAX_PX = 180;
 
@@ -14,20 +14,33 @@ export class Composer {
         this.one = null;
         this.drafts = new Map();
         this.area = h('textarea', {
-            rows: '1', placeholder: 'Message', 'aria-label': 'Message', enterkeyhint: 'send', dir: 'auto',
+            rows: '1',
+            placeholder: 'Message',
+            'aria-label': 'Message',
+            enterkeyhint: 'send',
+            dir: 'auto',
             oninput: () => this.changed(),
             onkeydown: (event) => this.key(event),
         });
-        this.button = h('button.round.send', { type: 'submit', 'aria-label': 'Send', title: 'Send' }, icon('send'));
-        this.closed = h('div.composer-closed', { hidden: true }, 'You are no longer a member of this chat.');
-        this.form = h('form.composer', { onsubmit: (event) => this.submit(event) }, this.area, this.button);
+        this.button = iconButton('send', 'Send', null, 'send');
+        this.closed = h(
+            'div.composer-closed',
+            { hidden: true },
+            'You are no longer a member of this chat.',
+        );
+        this.form = h(
+            'form.composer',
+            { onsubmit: (event) => this.submit(event) },
+            this.area,
+            this.button,
+        );
         this.root = h('div.composer-box', {}, this.form, this.closed);
     }
 
     show(one) {
         if (this.one) this.drafts.set(this.one.c, this.area.value);
         this.one = one;
-        this.area.value = one ? this.drafts.get(one.c) ?? '' : '';
+        this.area.value = one ? (this.drafts.get(one.c) ?? '') : '';
         this.grow();
     }
 
@@ -71,8 +84,11 @@ export class Composer {
         }
         const why = this.one.send(b, randomId(8));
         if (why !== null) {
-            toast(why === 'full' ? 'Too many messages are waiting. Wait for the connection.'
-                : 'This browser has no room to keep the message until it is sent.');
+            toast(
+                why === 'full'
+                    ? 'Too many messages are waiting. Wait for the connection.'
+                    : 'This browser has no room to keep the message until it is sent.',
+            );
             return;
         }
         this.area.value = '';

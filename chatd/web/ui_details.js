@@ -2,7 +2,7 @@
 
 import { isDirect, isUser } from './ids.js';
 import { confirmDialog, toast } from './ui_dialogs.js';
-import { arrange, avatar, h, icon, setText } from './ui_dom.js';
+import { arrange, avatar, h, iconButton, setText } from './ui_dom.js';
 import { lastSeen } from './ui_time.js';
 
 export class DetailsView {
@@ -12,14 +12,45 @@ export class DetailsView {
         this.face = h('span.face.large');
         this.title = h('h2');
         this.count = h('p.quiet-text');
-        this.input = h('input', { type: 'text', placeholder: 'Add someone by their id', 'aria-label': 'Add someone by their id', autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false' });
-        this.form = h('form.add', { onsubmit: (event) => this.add(event) }, this.input, h('button.round.accent', { type: 'submit', 'aria-label': 'Add', title: 'Add' }, icon('plus')));
+        this.input = h('input', {
+            type: 'text',
+            placeholder: 'Add someone by their id',
+            'aria-label': 'Add someone by their id',
+            autocomplete: 'off',
+            autocapitalize: 'off',
+            spellcheck: 'false',
+        });
+        this.form = h(
+            'form.add',
+            { onsubmit: (event) => this.add(event) },
+            this.input,
+            iconButton('plus', 'Add', null, 'accent'),
+        );
         this.members = h('ul.members', { 'aria-label': 'Members' });
-        this.closeButton = h('button.round', { type: 'button', 'aria-label': 'Close', title: 'Close', onclick: () => app.toggleDetails() }, icon('close'));
-        this.leaveButton = h('button.danger', { type: 'button', onclick: () => this.leave() }, 'Leave the group');
-        this.root = h('aside.details', { 'aria-label': 'Members' },
-            h('header.bar', {}, h('div.bar-text', {}, h('div.bar-title', {}, 'Members')), this.closeButton),
-            h('div.scroll', {}, h('div.details-head', {}, this.face, this.title, this.count), this.form, this.members, this.leaveButton));
+        this.closeButton = iconButton('close', 'Close', () => app.toggleDetails());
+        this.leaveButton = h(
+            'button.danger',
+            { type: 'button', onclick: () => this.leave() },
+            'Leave the group',
+        );
+        this.root = h(
+            'aside.details',
+            { 'aria-label': 'Members' },
+            h(
+                'header.bar',
+                {},
+                h('div.bar-text', {}, h('div.bar-title', {}, 'Members')),
+                this.closeButton,
+            ),
+            h(
+                'div.scroll',
+                {},
+                h('div.details-head', {}, this.face, this.title, this.count),
+                this.form,
+                this.members,
+                this.leaveButton,
+            ),
+        );
     }
 
     focus() {
@@ -38,13 +69,24 @@ export class DetailsView {
             setText(this.title, title);
         }
         const members = one.members ?? [];
-        setText(this.count, one.members ? `${members.length} ${members.length === 1 ? 'member' : 'members'}` : 'Loading\u2026');
+        setText(
+            this.count,
+            one.members
+                ? `${members.length} ${members.length === 1 ? 'member' : 'members'}`
+                : 'Loading\u2026',
+        );
         const may = ['owner', 'admin'].includes(one.info?.role);
         this.form.hidden = !may || one.phase === 'gone';
-        this.leaveButton.hidden = one.phase === 'gone' || one.info?.role === 'owner'; // An owner may not.
+        // An owner may not leave.
+        this.leaveButton.hidden = one.phase === 'gone' || one.info?.role === 'owner';
         const rank = { owner: 0, admin: 1, member: 2, reader: 3 };
-        const sorted = [...members].sort((a, b) => (rank[a.role] ?? 4) - (rank[b.role] ?? 4) || (a.u < b.u ? -1 : 1));
-        arrange(this.members, sorted.map((member) => this.line(one, member, may)));
+        const sorted = [...members].sort(
+            (a, b) => (rank[a.role] ?? 4) - (rank[b.role] ?? 4) || (a.u < b.u ? -1 : 1),
+        );
+        arrange(
+            this.members,
+            sorted.map((member) => this.line(one, member, may)),
+        );
     }
 
     line(one, { u, role }, may) {
@@ -62,10 +104,20 @@ export class DetailsView {
     }
 
     makeLine(one, u) {
-        const part = { sub: h('span.quiet-text'), online: h('span.presence', { hidden: true }), role: h('span.role') };
-        part.remove = h('button.round', { type: 'button', 'aria-label': `Remove ${u}`, title: `Remove ${u}`, onclick: () => this.remove(one, u) }, icon('close'));
-        part.root = h('li.member', {}, h('span.face', {}, avatar(u), part.online),
-            h('span.member-text', {}, h('span', {}, u), part.sub), part.role, part.remove);
+        const part = {
+            sub: h('span.quiet-text'),
+            online: h('span.presence', { hidden: true }),
+            role: h('span.role'),
+        };
+        part.remove = iconButton('close', `Remove ${u}`, () => this.remove(one, u));
+        part.root = h(
+            'li.member',
+            {},
+            h('span.face', {}, avatar(u), part.online),
+            h('span.member-text', {}, h('span', {}, u), part.sub),
+            part.role,
+            part.remove,
+        );
         return part;
     }
 
@@ -95,7 +147,13 @@ export class DetailsView {
 
     async leave() {
         const one = this.app.active;
-        if (!(await confirmDialog('Leave this group? You will get no more of its messages.', 'Leave'))) return;
+        if (
+            !(await confirmDialog(
+                'Leave this group? You will get no more of its messages.',
+                'Leave',
+            ))
+        )
+            return;
         try {
             await this.app.client.leave(one.c);
             this.app.back();

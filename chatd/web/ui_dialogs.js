@@ -1,7 +1,7 @@
 /* ui_dialogs.js -- small questions: a new chat, are you sure; and short notices that go away. */
 
 import { isUser } from './ids.js';
-import { h, icon } from './ui_dom.js';
+import { h, iconButton } from './ui_dom.js';
 
 const TOAST_MS = 5000;
 
@@ -33,11 +33,21 @@ export function confirmDialog(text, yes, no = 'Cancel') {
             agreed = value;
             dialog.close();
         };
-        const dialog = h('dialog', { 'aria-label': text },
-            h('div.dialog-body', {}, h('p', {}, text),
-                h('div.buttons', {},
+        const dialog = h(
+            'dialog',
+            { 'aria-label': text },
+            h(
+                'div.dialog-body',
+                {},
+                h('p', {}, text),
+                h(
+                    'div.buttons',
+                    {},
                     h('button', { type: 'button', onclick: answer(false) }, no),
-                    h('button.primary', { type: 'button', onclick: answer(true) }, yes))));
+                    h('button.primary', { type: 'button', onclick: answer(true) }, yes),
+                ),
+            ),
+        );
         open(dialog, () => resolve(agreed));
     });
 }
@@ -45,7 +55,14 @@ export function confirmDialog(text, yes, no = 'Cancel') {
 /* Whom to write to: one person, or a group with a name. go(c) opens the chat. */
 export function newChatDialog(client, go) {
     const key = client.newKey(); // Trying again makes no second group.
-    const field = (attributes) => h('input', { type: 'text', autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', ...attributes });
+    const field = (attributes) =>
+        h('input', {
+            type: 'text',
+            autocomplete: 'off',
+            autocapitalize: 'off',
+            spellcheck: 'false',
+            ...attributes,
+        });
     const people = field({ required: true, name: 'people' });
     const title = field({ name: 'title', maxlength: '100', placeholder: 'Weekend plans' });
     const why = h('p.why', { role: 'alert' });
@@ -60,8 +77,18 @@ export function newChatDialog(client, go) {
         button.textContent = group ? 'Make group' : 'Start chat';
         (group ? title : people).focus();
     };
-    const kind = (group, text) => h('label.choice', {},
-        h('input', { type: 'radio', name: 'kind', checked: !group, onchange: () => choose(group) }), h('span', {}, text));
+    const kind = (group, text) =>
+        h(
+            'label.choice',
+            {},
+            h('input', {
+                type: 'radio',
+                name: 'kind',
+                checked: !group,
+                onchange: () => choose(group),
+            }),
+            h('span', {}, text),
+        );
     const submit = async (event) => {
         event.preventDefault();
         const users = [...new Set(people.value.split(/[\s,;]+/).filter(Boolean))];
@@ -80,7 +107,13 @@ export function newChatDialog(client, go) {
     const makeGroup = async (users) => {
         button.disabled = true;
         try {
-            finish(await client.newGroup(key, title.value.trim(), users.filter((user) => user !== client.me)));
+            finish(
+                await client.newGroup(
+                    key,
+                    title.value.trim(),
+                    users.filter((user) => user !== client.me),
+                ),
+            );
         } catch (refusal) {
             why.textContent = `The group was not made: ${refusal.message}. Try again.`;
         }
@@ -90,13 +123,30 @@ export function newChatDialog(client, go) {
         dialog.close();
         go(c);
     };
-    const dialog = h('dialog', { 'aria-label': 'New chat' },
-        h('form.dialog-body', { onsubmit: submit },
-            h('div.dialog-head', {}, h('h2', {}, 'New chat'),
-                h('button.round', { type: 'button', 'aria-label': 'Close', onclick: () => dialog.close() }, icon('close'))),
-            h('div.choices', { role: 'radiogroup', 'aria-label': 'Kind' }, kind(false, 'Direct'), kind(true, 'Group')),
-            titleLine, h('label.field', {}, label, people), why,
-            h('div.buttons', {}, button)));
+    const dialog = h(
+        'dialog',
+        { 'aria-label': 'New chat' },
+        h(
+            'form.dialog-body',
+            { onsubmit: submit },
+            h(
+                'div.dialog-head',
+                {},
+                h('h2', {}, 'New chat'),
+                iconButton('close', 'Close', () => dialog.close()),
+            ),
+            h(
+                'div.choices',
+                { role: 'radiogroup', 'aria-label': 'Kind' },
+                kind(false, 'Direct'),
+                kind(true, 'Group'),
+            ),
+            titleLine,
+            h('label.field', {}, label, people),
+            why,
+            h('div.buttons', {}, button),
+        ),
+    );
     open(dialog);
     choose(false);
 }

@@ -1,4 +1,4 @@
-/* ui_dom.js -- making elements. Data enters the page as text and attributes alone, never as HTML. */
+/* ui_dom.js -- making elements. Data enters the page as text and attributes, never as HTML. */
 
 const SVG = 'http://www.w3.org/2000/svg';
 
@@ -31,12 +31,14 @@ const ICONS = {
     info: 'M12 11v6M12 7.5v.5M21 12a9 9 0 11-18 0 9 9 0 0118 0z',
     search: 'M16 16l4.5 4.5M18 11a7 7 0 11-14 0 7 7 0 0114 0z',
     out: 'M14 4h4a2 2 0 012 2v12a2 2 0 01-2 2h-4M10 8l-4 4 4 4M6 12h9',
-    people: 'M9 11a3.5 3.5 0 100-7 3.5 3.5 0 000 7zM2.5 20c.5-4 3-6 6.500-6s6 2 6.500 6M16 4.500a3.500 3.500 0 010 6.500M17.500 14.300c2.300.7 3.700 2.600 4 5.700',
-    bubble: 'M4 6a2 2 0 012-2h12a2 2 0 012 2v9a2 2 0 01-2 2h-7l-4.500 4v-4H6a2 2 0 01-2-2z',
+    people:
+        'M9 11a3.5 3.5 0 100-7 3.5 3.5 0 000 7zM2.5 20c.5-4 3-6 6.5-6s6 2 6.5 6' +
+        'M16 4.5a3.5 3.5 0 010 6.5M17.5 14.3c2.3.7 3.7 2.6 4 5.7',
+    bubble: 'M4 6a2 2 0 012-2h12a2 2 0 012 2v9a2 2 0 01-2 2h-7l-4.5 4v-4H6a2 2 0 01-2-2z',
     clock: 'M12 7v5l3 2M20 12a8 8 0 11-16 0 8 8 0 0116 0z',
-    one: 'M6 12.500l4 4 8.500-9',
-    two: 'M2 12.500l4 4 8.500-9M11.500 15.500l1 1 8.500-9',
-    failed: 'M12 7v6M12 16.500v.5M20 12a8 8 0 11-16 0 8 8 0 0116 0z',
+    one: 'M6 12.5l4 4 8.5-9',
+    two: 'M2 12.5l4 4 8.5-9M11.5 15.5l1 1 8.5-9',
+    failed: 'M12 7v6M12 16.5v.5M20 12a8 8 0 11-16 0 8 8 0 0116 0z',
 };
 
 export function icon(name) {
@@ -48,6 +50,14 @@ export function icon(name) {
     path.setAttribute('d', ICONS[name]);
     svg.append(path);
     return svg;
+}
+
+/* A round button with an icon; without onclick it submits its form. */
+export function iconButton(name, label, onclick = null, more = '') {
+    const classes = more ? `round.${more}` : 'round';
+    const attributes = { type: onclick ? 'button' : 'submit', 'aria-label': label, title: label };
+    if (onclick) attributes.onclick = onclick;
+    return h(`button.${classes}`, attributes, icon(name));
 }
 
 /* A round picture of initials, its colour always the same for the same name. */

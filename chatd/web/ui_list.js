@@ -1,7 +1,7 @@
 /* ui_list.js -- the left pane: who I am and whether connected, the search, the list of chats. */
 
 import { isDirect, listNames, peerOf } from './ids.js';
-import { arrange, avatar, h, icon, setText } from './ui_dom.js';
+import { arrange, avatar, h, icon, iconButton, setText } from './ui_dom.js';
 import { previewOf } from './ui_rows.js';
 import { listTime } from './ui_time.js';
 
@@ -14,32 +14,54 @@ export class ListView {
         const { client } = app;
         this.dot = h('span.dot');
         this.state = h('span.state-text', { role: 'status' });
-        this.retry = h('button.link', { type: 'button', hidden: true, onclick: () => client.session.hurry() }, 'Retry');
+        this.retry = h(
+            'button.link',
+            { type: 'button', hidden: true, onclick: () => client.session.hurry() },
+            'Retry',
+        );
         this.search = h('input', {
-            type: 'search', placeholder: 'Search chats', 'aria-label': 'Search chats',
-            autocomplete: 'off', spellcheck: 'false', oninput: () => this.draw(),
+            type: 'search',
+            placeholder: 'Search chats',
+            'aria-label': 'Search chats',
+            autocomplete: 'off',
+            spellcheck: 'false',
+            oninput: () => this.draw(),
         });
         this.items = h('ul.chats', { 'aria-label': 'Chats' });
         this.note = h('div.list-note');
-        this.root = h('aside.list', { 'aria-label': 'Chats' },
-            h('header.bar', {},
+        this.root = h(
+            'aside.list',
+            { 'aria-label': 'Chats' },
+            h(
+                'header.bar',
+                {},
                 avatar(client.me),
-                h('div.bar-text', {},
+                h(
+                    'div.bar-text',
+                    {},
                     h('div.bar-title', {}, client.me),
-                    h('div.bar-sub', {}, this.dot, this.state, this.retry)),
-                h('button.round', { type: 'button', 'aria-label': 'Sign out', title: 'Sign out', onclick: () => app.signOut() }, icon('out')),
-                h('button.round.accent', { type: 'button', 'aria-label': 'New chat', title: 'New chat', onclick: () => app.newChat() }, icon('plus'))),
+                    h('div.bar-sub', {}, this.dot, this.state, this.retry),
+                ),
+                iconButton('out', 'Sign out', () => app.signOut()),
+                iconButton('plus', 'New chat', () => app.newChat(), 'accent'),
+            ),
             h('label.search', {}, icon('search'), this.search),
-            h('div.scroll', {}, this.items, this.note));
+            h('div.scroll', {}, this.items, this.note),
+        );
     }
 
     draw() {
         this.drawState();
         const { client } = this.app;
         const wanted = this.search.value.trim().toLowerCase();
-        const rows = this.rows().filter(({ c }) => !wanted || (client.title(c) ?? '').toLowerCase().includes(wanted));
+        const rows = this.rows().filter(
+            ({ c }) => !wanted || (client.title(c) ?? '').toLowerCase().includes(wanted),
+        );
         const shown = rows.slice(0, SHOWN_MAX);
-        arrange(this.items, shown.map((row) => this.line(row)));
+        arrange(
+            this.items,
+            shown.map((row) => this.line(row)),
+        );
         const kept = new Set(shown.map((row) => row.c));
         for (const c of this.lines.keys()) if (!kept.has(c)) this.lines.delete(c);
         this.drawNote(rows.length, wanted);
@@ -51,7 +73,8 @@ export class ListView {
         const rows = client.inbox.list();
         const listed = client.inbox.rows;
         for (const [c, one] of client.conversations) {
-            const begun = one.outbox.items.length > 0 || one.outbox.refused.length > 0 || one === active;
+            const begun =
+                one.outbox.items.length > 0 || one.outbox.refused.length > 0 || one === active;
             if (begun && !listed.has(c)) rows.unshift({ c, unread: 0, head: 0 });
         }
         return rows;
@@ -75,7 +98,8 @@ export class ListView {
         const { client } = this.app;
         let text = '';
         if (count === 0 && wanted) text = 'No chat has that name.';
-        else if (count === 0 && client.inboxLoaded) text = 'No chats yet. Start one with the + above.';
+        else if (count === 0 && client.inboxLoaded)
+            text = 'No chats yet. Start one with the + above.';
         else if (count === 0) text = 'Loading your chats\u2026';
         setText(this.note, text);
         this.note.hidden = text === '';
@@ -96,10 +120,19 @@ export class ListView {
             part.face.replaceChildren(face, part.online);
         }
         setText(part.title, title ?? '\u2026');
-        const pending = one?.outbox.items.findLast(({ k }) => k === 'msg') ?? one?.outbox.refused.at(-1);
+        const pending =
+            one?.outbox.items.findLast(({ k }) => k === 'msg') ?? one?.outbox.refused.at(-1);
         const last = pending ? { u: client.me, k: 'msg', b: pending.b } : row.last;
-        const typing = typists.length > 0 ? (direct ? 'typing\u2026' : `${listNames(typists, 2)} typing\u2026`) : '';
-        setText(part.preview, typing || previewOf(last, client.me, direct) || (row.head > 0 ? '' : 'Say hello'));
+        const typing =
+            typists.length > 0
+                ? direct
+                    ? 'typing\u2026'
+                    : `${listNames(typists, 2)} typing\u2026`
+                : '';
+        setText(
+            part.preview,
+            typing || previewOf(last, client.me, direct) || (row.head > 0 ? '' : 'Say hello'),
+        );
         part.preview.classList.toggle('typing', typing !== '');
         setText(part.time, row.last?.ts ? listTime(row.last.ts, client.now()) : '');
         const unread = row.unread ?? 0;
@@ -111,7 +144,10 @@ export class ListView {
         const current = app.active?.c === row.c;
         part.button.setAttribute('aria-current', String(current));
         const unreadText = unread > 0 ? `, ${unread} unread` : '';
-        part.button.setAttribute('aria-label', `${title ?? 'Group'}${online ? ', online' : ''}${unreadText}`);
+        part.button.setAttribute(
+            'aria-label',
+            `${title ?? 'Group'}${online ? ', online' : ''}${unreadText}`,
+        );
         return part.root;
     }
 
@@ -124,11 +160,17 @@ export class ListView {
             time: h('span.chat-time'),
             badge: h('span.badge', { hidden: true }),
         };
-        part.button = h('button.chat', { type: 'button', 'data-chat': c, onclick: () => this.app.go(c) },
+        part.button = h(
+            'button.chat',
+            { type: 'button', 'data-chat': c, onclick: () => this.app.go(c) },
             part.face,
-            h('span.chat-text', {},
+            h(
+                'span.chat-text',
+                {},
                 h('span.chat-row', {}, part.title, part.time),
-                h('span.chat-row', {}, part.preview, part.badge)));
+                h('span.chat-row', {}, part.preview, part.badge),
+            ),
+        );
         part.root = h('li', {}, part.button);
         return part;
     }

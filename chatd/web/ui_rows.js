@@ -39,7 +39,18 @@ function pend(rows, shown, item, { me, dev, state }) {
     shown.add(key);
     const { b, n, at } = item;
     const ts = item.ts ?? at;
-    rows.push({ key, kind: 'msg', mine: true, user: me, text: textOf(b), n, ts, state, id: item.key, why: item.why });
+    rows.push({
+        key,
+        kind: 'msg',
+        mine: true,
+        user: me,
+        text: textOf(b),
+        n,
+        ts,
+        state,
+        id: item.key,
+        why: item.why,
+    });
 }
 
 function rowOfEvent(chat, ev, { me, dev, others }) {
@@ -71,16 +82,27 @@ export function systemText({ u, k, b }, me) {
     const users = (b?.users ?? []).map(name);
     const list = listNames(users, 4);
     switch (k) {
-    case 'join':
-        return users.length === 0 || (users.length === 1 && b.users[0] === u)
-            ? `${who} joined` : `${who} added ${listNames(users.filter((user) => user !== name(u)), 4)}`;
-    case 'leave': return `${who} left`;
-    case 'kick': return `${who} removed ${list || 'someone'}`;
-    case 'ban': return `${who} banned ${list || 'someone'}`;
-    case 'title': return `${who} named the group \u201c${b?.title ?? ''}\u201d`;
-    case 'role': return `${who} changed the role of ${list || 'someone'}`;
-    case 'owner': return `${who} handed the group over to ${name(b?.user ?? 'someone')}`;
-    default: return null;
+        case 'join':
+            return users.length === 0 || (users.length === 1 && b.users[0] === u)
+                ? `${who} joined`
+                : `${who} added ${listNames(
+                      users.filter((user) => user !== name(u)),
+                      4,
+                  )}`;
+        case 'leave':
+            return `${who} left`;
+        case 'kick':
+            return `${who} removed ${list || 'someone'}`;
+        case 'ban':
+            return `${who} banned ${list || 'someone'}`;
+        case 'title':
+            return `${who} named the group \u201c${b?.title ?? ''}\u201d`;
+        case 'role':
+            return `${who} changed the role of ${list || 'someone'}`;
+        case 'owner':
+            return `${who} handed the group over to ${name(b?.user ?? 'someone')}`;
+        default:
+            return null;
     }
 }
 
@@ -99,7 +121,11 @@ function withDays(rows) {
     for (const row of rows) {
         if (row.ts !== undefined && (day === null || !sameDay(row.ts, day))) {
             const unread = out.at(-1)?.kind === 'unread' ? out.pop() : null;
-            out.push({ key: `d:${new Date(row.ts).toDateString()}:${row.key}`, kind: 'day', ts: row.ts });
+            out.push({
+                key: `d:${new Date(row.ts).toDateString()}:${row.key}`,
+                kind: 'day',
+                ts: row.ts,
+            });
             if (unread) out.push(unread);
             day = row.ts;
         }
@@ -109,8 +135,12 @@ function withDays(rows) {
 }
 
 function withRuns(rows) {
-    const joined = (a, b) => a?.kind === 'msg' && b?.kind === 'msg' && a.user === b.user
-        && a.mine === b.mine && b.ts - a.ts < RUN_MS;
+    const joined = (a, b) =>
+        a?.kind === 'msg' &&
+        b?.kind === 'msg' &&
+        a.user === b.user &&
+        a.mine === b.mine &&
+        b.ts - a.ts < RUN_MS;
     rows.forEach((row, at) => {
         row.first = !joined(rows[at - 1], row);
         row.last = !joined(row, rows[at + 1]);

@@ -6,7 +6,7 @@
 
 import { isDirect, listNames, peerOf } from './ids.js';
 import { Composer } from './ui_composer.js';
-import { arrange, avatar, h, icon, setText } from './ui_dom.js';
+import { arrange, avatar, h, icon, iconButton, setText } from './ui_dom.js';
 import { messageElement } from './ui_message.js';
 import { rowsOf } from './ui_rows.js';
 import { dayName, lastSeen } from './ui_time.js';
@@ -19,6 +19,8 @@ export class ThreadView {
     constructor(app) {
         this.app = app;
         this.one = null;
+        this.changed = true; // The rows are to be drawn again.
+        this.today = ''; // The day they were drawn on.
         this.atEnd = true;
         this.unreadFrom = 0; // First seq under the line "New messages".
         this.seenTo = 0; // Last seq that was on the screen's end.
@@ -27,13 +29,47 @@ export class ThreadView {
         this.makeHead();
         this.rows = h('div.rows');
         this.note = h('div.thread-note');
-        this.scroll = h('div.messages', { role: 'log', 'aria-live': 'off', 'aria-label': 'Messages', tabindex: '0', onscroll: () => this.scrolled() }, this.note, this.rows);
+        this.scroll = h(
+            'div.messages',
+            {
+                role: 'log',
+                'aria-live': 'off',
+                'aria-label': 'Messages',
+                tabindex: '0',
+                onscroll: () => this.scrolled(),
+            },
+            this.note,
+            this.rows,
+        );
         this.count = h('span.badge');
-        this.jump = h('button.jump', { type: 'button', 'aria-label': 'Jump to latest', title: 'Jump to latest', hidden: true, onclick: () => this.toEnd() }, icon('down'), this.count);
+        this.jump = h(
+            'button.jump',
+            {
+                type: 'button',
+                'aria-label': 'Jump to latest',
+                title: 'Jump to latest',
+                hidden: true,
+                onclick: () => this.toEnd(),
+            },
+            icon('down'),
+            this.count,
+        );
         this.typing = h('div.typing-line', { 'aria-live': 'polite' });
         this.composer = new Composer(app);
-        this.pane = h('div.thread-pane', { hidden: true }, this.head, h('div.messages-box', {}, this.scroll, this.jump), this.typing, this.composer.root);
-        this.empty = h('div.nothing', {}, icon('bubble'), h('p', {}, 'Choose a chat, or start a new one.'));
+        this.pane = h(
+            'div.thread-pane',
+            { hidden: true },
+            this.head,
+            h('div.messages-box', {}, this.scroll, this.jump),
+            this.typing,
+            this.composer.root,
+        );
+        this.empty = h(
+            'div.nothing',
+            {},
+            icon('bubble'),
+            h('p', {}, 'Choose a chat, or start a new one.'),
+        );
         this.root = h('main.thread', {}, this.pane, this.empty);
         new ResizeObserver(() => this.atEnd && this.stick()).observe(this.scroll);
     }
@@ -43,10 +79,15 @@ export class ThreadView {
         this.face = h('span.face');
         this.title = h('h1.bar-title');
         this.sub = h('div.bar-sub');
-        this.infoButton = h('button.round', { type: 'button', 'aria-label': 'Members', title: 'Members', onclick: () => app.toggleDetails() }, icon('people'));
-        this.head = h('header.bar', {},
-            h('button.round.back', { type: 'button', 'aria-label': 'Back to the chats', onclick: () => app.back() }, icon('back')),
-            this.face, h('div.bar-text', {}, this.title, this.sub), this.infoButton);
+        this.infoButton = iconButton('people', 'Members', () => app.toggleDetails());
+        this.head = h(
+            'header.bar',
+            {},
+            iconButton('back', 'Back to the chats', () => app.back(), 'back'),
+            this.face,
+            h('div.bar-text', {}, this.title, this.sub),
+            this.infoButton,
+        );
     }
 
     show(one) {
@@ -54,6 +95,7 @@ export class ThreadView {
         this.elements.clear();
         this.rows.replaceChildren();
         this.named = undefined;
+        this.changed = true;
         this.atEnd = true;
         this.seenTo = 0;
         const row = one ? this.app.client.inbox.rows.get(one.c) : null;
@@ -71,7 +113,7 @@ export class ThreadView {
         this.empty.hidden = this.one !== null;
         if (!this.one) return;
         this.drawHead();
-        this.drawRows();
+        if (this.changed || this.today !== this.dayNow()) this.drawRows();
         this.drawEnd();
         this.drawTyping();
         this.composer.draw();
@@ -117,9 +159,20 @@ export class ThreadView {
         return online.length > 0 ? `${count}, ${online.length} online` : count;
     }
 
+    /* The rows name days by what today is. */
+    dayNow() {
+        return new Date(this.app.client.now()).toDateString();
+    }
+
     drawRows() {
+        this.changed = false;
+        this.today = this.dayNow();
         const { client } = this.app;
-        const rows = rowsOf(this.one, { me: client.me, dev: client.dev, unreadFrom: this.unreadFrom });
+        const rows = rowsOf(this.one, {
+            me: client.me,
+            dev: client.dev,
+            unreadFrom: this.unreadFrom,
+        });
         const { scroll } = this;
         const anchor = this.atEnd ? null : this.rowAt(this.scroll.scrollTop);
         const anchorTop = anchor?.offsetTop;
@@ -134,6 +187,7 @@ export class ThreadView {
             this.lastMine = mine.key;
             this.atEnd = true; // Whoever writes wants to see it, and has seen the rest.
             this.unreadFrom = 0;
+            this.changed = true;
             this.app.schedule();
         }
         if (this.atEnd) this.stick();
@@ -180,7 +234,8 @@ export class ThreadView {
 
     make(row, text) {
         if (row.kind === 'day') return h('div.row.day', {}, h('span', {}, text));
-        if (row.kind === 'unread') return h('div.row.unread-line', { role: 'separator' }, h('span', {}, 'New messages'));
+        if (row.kind === 'unread')
+            return h('div.row.unread-line', { role: 'separator' }, h('span', {}, 'New messages'));
         if (row.kind === 'system') return h('div.row.system', { dir: 'auto' }, row.text);
         return messageElement(row, {
             group: !isDirect(this.one.c),
@@ -194,7 +249,8 @@ export class ThreadView {
         let text = '';
         if (loading) text = 'Loading\u2026';
         else if (phase === 'gone' && count === 0) text = 'You are not a member of this chat.';
-        else if (count === 0 && (phase === 'absent' || (phase === 'open' && chat.whole))) text = 'No messages yet. Say hello.';
+        else if (count === 0 && (phase === 'absent' || (phase === 'open' && chat.whole)))
+            text = 'No messages yet. Say hello.';
         else if (count === 0) text = 'Loading\u2026';
         setText(this.note, text);
         this.note.classList.toggle('alone', count === 0);
@@ -205,7 +261,10 @@ export class ThreadView {
         const { chat } = this.one;
         this.seenTo = Math.max(this.seenTo, this.seen);
         const { me } = this.app.client;
-        const below = this.atEnd ? 0 : chat.events.filter((ev) => ev.s > this.seenTo && ev.k === 'msg' && ev.u !== me).length;
+        const below = this.atEnd
+            ? 0
+            : chat.events.filter((ev) => ev.s > this.seenTo && ev.k === 'msg' && ev.u !== me)
+                  .length;
         this.jump.hidden = this.atEnd;
         setText(this.count, below > 99 ? '99+' : String(below));
         this.count.hidden = below === 0;
@@ -214,10 +273,17 @@ export class ThreadView {
     drawTyping() {
         const typists = this.one.chat.typists(Date.now());
         const many = typists.length > 1 ? 'are' : 'is';
-        const text = typists.length === 0 ? '' : isDirect(this.one.c) ? 'typing' : `${listNames(typists, 3)} ${many} typing`;
+        const text =
+            typists.length === 0
+                ? ''
+                : isDirect(this.one.c)
+                  ? 'typing'
+                  : `${listNames(typists, 3)} ${many} typing`;
         if (this.typingText === text) return;
         this.typingText = text;
-        const dots = text ? h('span.dots', { 'aria-hidden': 'true' }, h('i'), h('i'), h('i')) : null;
+        const dots = text
+            ? h('span.dots', { 'aria-hidden': 'true' }, h('i'), h('i'), h('i'))
+            : null;
         this.typing.replaceChildren(...(text ? [dots, h('span', {}, text)] : []));
     }
 

@@ -1,4 +1,4 @@
-/* tests/web/chat.test.mjs -- the window of a chat has no hole, no double, and marks never go back. */
+/* tests/web/chat.test.mjs -- a chat's window has no hole and no double; marks never go back. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
@@ -66,6 +66,18 @@ test('scrolling back extends the window until the first event there is', () => {
     assert.equal(chat.fill(1, range(1, 51), 51), true);
     assert.deepEqual(seqs(chat), seqs({ events: range(1, 102) }));
     assert.equal(chat.whole, true);
+});
+
+test('what was pushed before the answer that tells the head is not lost', () => {
+    const chat = new Chat('c/1');
+    chat.push(ev(11));
+    chat.push(ev(10));
+    chat.begin({ head: 10, first: 1 });
+    assert.deepEqual(seqs(chat), [11]);
+    assert.deepEqual(
+        chat.takeNews().map((one) => one.s),
+        [11],
+    );
 });
 
 test('seqs that may not be seen count as covered', () => {

@@ -1,4 +1,4 @@
-/* tests/web/cluster.mjs -- a cluster of real processes for a test, on ports and in a folder of its own.
+/* tests/web/cluster.mjs -- a cluster of real processes, on ports and in a folder of its own.
  *
  * PARLEY names the command (default: the release build's). Front-end j serves on P + 1000 + j. */
 import { execFile, spawn } from 'node:child_process';
@@ -19,7 +19,17 @@ export class Cluster {
         const cluster = new Cluster();
         cluster.dir = await mkdtemp(path.join(tmpdir(), 'parley-web-'));
         cluster.port = await freePort();
-        const args = ['dev', '--dir', cluster.dir, '--port', cluster.port, '--nodes', NODES, '--fronts', FRONTS];
+        const args = [
+            'dev',
+            '--dir',
+            cluster.dir,
+            '--port',
+            cluster.port,
+            '--nodes',
+            NODES,
+            '--fronts',
+            FRONTS,
+        ];
         cluster.output = '';
         cluster.process = spawn(PARLEY, args.map(String), { stdio: ['ignore', 'pipe', 'pipe'] });
         for (const stream of ['stdout', 'stderr']) {
@@ -54,7 +64,10 @@ export class Cluster {
     }
 
     async killFront(j) {
-        process.kill(Number(await readFile(path.join(this.dir, `chatd-${j}.pid`), 'utf8')), 'SIGKILL');
+        process.kill(
+            Number(await readFile(path.join(this.dir, `chatd-${j}.pid`), 'utf8')),
+            'SIGKILL',
+        );
     }
 
     /* Ends what dev started, and what it left behind. */

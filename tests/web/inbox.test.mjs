@@ -7,16 +7,36 @@ import { Inbox } from '../../chatd/web/inbox.js';
 import { Login } from '../../chatd/web/login.js';
 import { systemText } from '../../chatd/web/ui_rows.js';
 
-const row = (c, head, more = {}) => ({ c, head, unread: 0, recv: 0, read: 0, last: { ts: head }, ...more });
+const row = (c, head, more = {}) => ({
+    c,
+    head,
+    unread: 0,
+    recv: 0,
+    read: 0,
+    last: { ts: head },
+    ...more,
+});
 const token = (sub) => `x.${Buffer.from(JSON.stringify({ sub })).toString('base64url')}.y`;
 
 class Memory {
-    constructor() { this.map = new Map(); }
-    get length() { return this.map.size; }
-    key(at) { return [...this.map.keys()][at]; }
-    getItem(key) { return this.map.get(key) ?? null; }
-    setItem(key, value) { this.map.set(key, value); }
-    removeItem(key) { this.map.delete(key); }
+    constructor() {
+        this.map = new Map();
+    }
+    get length() {
+        return this.map.size;
+    }
+    key(at) {
+        return [...this.map.keys()][at];
+    }
+    getItem(key) {
+        return this.map.get(key) ?? null;
+    }
+    setItem(key, value) {
+        this.map.set(key, value);
+    }
+    removeItem(key) {
+        this.map.delete(key);
+    }
 }
 
 test('for a chat seen twice the larger head wins, then the larger marks', () => {
@@ -32,10 +52,23 @@ test('for a chat seen twice the larger head wins, then the larger marks', () => 
 
 test('pinned first, then the latest; hidden ones only while they have news', () => {
     const inbox = new Inbox();
-    inbox.take({ chats: [row('c/1', 1), row('c/2', 9), row('c/3', 5, { pin: true }), row('c/4', 7, { hide: true })] });
-    assert.deepEqual(inbox.list().map(({ c }) => c), ['c/3', 'c/2', 'c/1']);
+    inbox.take({
+        chats: [
+            row('c/1', 1),
+            row('c/2', 9),
+            row('c/3', 5, { pin: true }),
+            row('c/4', 7, { hide: true }),
+        ],
+    });
+    assert.deepEqual(
+        inbox.list().map(({ c }) => c),
+        ['c/3', 'c/2', 'c/1'],
+    );
     inbox.take({ chats: [row('c/4', 8, { hide: true, unread: 1 })], gone: ['c/1'] });
-    assert.deepEqual(inbox.list().map(({ c }) => c), ['c/3', 'c/2', 'c/4']);
+    assert.deepEqual(
+        inbox.list().map(({ c }) => c),
+        ['c/3', 'c/2', 'c/4'],
+    );
 });
 
 test('events and reading keep the unread count between pushes', () => {
@@ -49,7 +82,13 @@ test('events and reading keep the unread count between pushes', () => {
 });
 
 test('names of users and chats', () => {
-    assert.ok(isUser('a.b@c') && !isUser('-a') && !isUser('') && !isUser('a'.repeat(65)) && !isUser('a/b'));
+    assert.ok(
+        isUser('a.b@c') &&
+            !isUser('-a') &&
+            !isUser('') &&
+            !isUser('a'.repeat(65)) &&
+            !isUser('a/b'),
+    );
     assert.equal(directId('bob', 'alice'), 'd/alice/bob');
     assert.equal(directId('a', 'B'), 'd/B/a');
     assert.equal(peerOf('d/alice/bob', 'alice'), 'bob');
@@ -60,7 +99,11 @@ test('names of users and chats', () => {
 test('a link gives its token once; another user is not taken without asking', () => {
     const login = new Login(new Memory(), new Memory());
     const hash = `#token=${token('alice')}&chat=${encodeURIComponent('d/alice/bob')}`;
-    assert.deepEqual(readFragment(hash), { tok: token('alice'), user: 'alice', chat: 'd/alice/bob' });
+    assert.deepEqual(readFragment(hash), {
+        tok: token('alice'),
+        user: 'alice',
+        chat: 'd/alice/bob',
+    });
     assert.equal(readFragment('#token=rubbish').user, null);
     assert.equal(readFragment('#nothing'), null);
     const calls = [];

@@ -8,7 +8,8 @@ const GAP = (n) => ({ code: 409, t: 'GAP', used: false, n, retry: true });
 
 function filled(count, saved) {
     const outbox = new Outbox(saved);
-    for (let at = 1; at <= count; at++) outbox.add({ key: `k${at}`, k: 'msg', b: { text: `t${at}` }, at });
+    for (let at = 1; at <= count; at++)
+        outbox.add({ key: `k${at}`, k: 'msg', b: { text: `t${at}` }, at });
     return outbox;
 }
 
@@ -26,7 +27,10 @@ class Server {
     send({ n, k, b }, refuse = null) {
         const content = JSON.stringify([k, b]);
         const first = this.outcomes.get(n);
-        if (first) return first.content === content ? first.outcome : { err: { code: 409, t: 'REUSED', used: true, n: this.last } };
+        if (first)
+            return first.content === content
+                ? first.outcome
+                : { err: { code: 409, t: 'REUSED', used: true, n: this.last } };
         if (n > this.last + 1) return { err: GAP(this.last) };
         if (refuse) return { err: { used: false, n: this.last, ...refuse } };
         this.last = n;
@@ -54,7 +58,10 @@ function drain(outbox, server, refuse = () => null) {
 test('numbers run 1, 2, 3 and at most 32 are unanswered', () => {
     const outbox = filled(50);
     const first = outbox.take();
-    assert.deepEqual(numbers(first), Array.from({ length: INFLIGHT_MAX }, (_, at) => at + 1));
+    assert.deepEqual(
+        numbers(first),
+        Array.from({ length: INFLIGHT_MAX }, (_, at) => at + 1),
+    );
     assert.deepEqual(outbox.take(), []);
     outbox.ok(first[0], { s: 1 });
     assert.deepEqual(numbers(outbox.take()), [33]);
@@ -71,7 +78,14 @@ test('after a loss all that is unanswered goes again, unchanged and in order', (
     outbox.ok(sent[0], { s: 1 });
     outbox.ok(sent[1], { s: 2 });
     outbox.lost();
-    assert.deepEqual(outbox.take().map(({ n, b }) => [n, b.text]), [[3, 't3'], [4, 't4'], [5, 't5']]);
+    assert.deepEqual(
+        outbox.take().map(({ n, b }) => [n, b.text]),
+        [
+            [3, 't3'],
+            [4, 't4'],
+            [5, 't5'],
+        ],
+    );
 });
 
 test('a reload keeps numbers, and what was used up', () => {
@@ -103,7 +117,8 @@ test('429 stops the pipeline, waits as long as told, then goes on in order', () 
     let once = true;
     const items = outbox.take();
     for (const item of items) {
-        const busy = item.n === 2 && once ? { code: 429, t: 'RATE', retry: true, after_ms: 800 } : null;
+        const busy =
+            item.n === 2 && once ? { code: 429, t: 'RATE', retry: true, after_ms: 800 } : null;
         if (busy) once = false;
         assert.equal(outbox.pause(0), null, 'not before every answer is in');
         answer(outbox, item, server.send(item, busy));
@@ -123,7 +138,10 @@ test('pauses grow while nothing gets through, and start anew after', () => {
         pauses.push(outbox.pause(0));
         outbox.resume();
     }
-    assert.deepEqual(pauses, [...pauses].sort((a, b) => a - b));
+    assert.deepEqual(
+        pauses,
+        [...pauses].sort((a, b) => a - b),
+    );
     assert.ok(pauses[3] > pauses[0]);
     outbox.ok(outbox.take()[0], { s: 1 });
     assert.equal(outbox.stalls, 0);
@@ -235,12 +253,23 @@ test('whatever happens, every message is stored once and in order', () => {
                 const busy = luck > 0.95 ? { code: 429, t: 'RATE', retry: true } : null;
                 const reply = luck < 0.01 ? null : server.send(item, busy);
                 if (cut) continue;
-                if (reply?.ok && luck > 0.9) outbox.fail(item, { code: 504, t: 'UNKNOWN', used: false, n: item.n - 1, retry: true });
+                if (reply?.ok && luck > 0.9)
+                    outbox.fail(item, {
+                        code: 504,
+                        t: 'UNKNOWN',
+                        used: false,
+                        n: item.n - 1,
+                        retry: true,
+                    });
                 else answer(outbox, item, reply);
             }
             if (cut) outbox.lost();
             if (outbox.pause(random()) !== null) outbox.resume();
         }
-        assert.deepEqual(server.stored, Array.from({ length: 60 }, (_, at) => `t${at + 1}`), `seed ${seed}`);
+        assert.deepEqual(
+            server.stored,
+            Array.from({ length: 60 }, (_, at) => `t${at + 1}`),
+            `seed ${seed}`,
+        );
     }
 });

@@ -48,9 +48,15 @@ class Socket {
 }
 
 class Memory extends Map {
-    getItem(key) { return this.get(key) ?? null; }
-    setItem(key, value) { this.set(key, value); }
-    removeItem(key) { this.delete(key); }
+    getItem(key) {
+        return this.get(key) ?? null;
+    }
+    setItem(key, value) {
+        this.set(key, value);
+    }
+    removeItem(key) {
+        this.delete(key);
+    }
 }
 
 beforeEach(() => {
@@ -120,7 +126,12 @@ test('while nobody answers all addresses are tried in turn, ever more slowly', (
 });
 
 test('closes from 4500 on are final; the reason is told', async () => {
-    for (const [code, why] of [[4501, 'token'], [4503, 'banned'], [4505, 'version'], [4510, 'replaced']]) {
+    for (const [code, why] of [
+        [4501, 'token'],
+        [4503, 'banned'],
+        [4505, 'version'],
+        [4510, 'replaced'],
+    ]) {
         session.connect();
         (await online()).drop(code);
         assert.deepEqual([session.state, session.why], ['over', why]);
@@ -176,5 +187,8 @@ test('several objects in a frame, with a bad line between', async () => {
     session.start();
     const socket = await online();
     socket.say('{"ev":{"s":1}}\nrubbish\n\n{"ev":{"s":2}}');
-    assert.deepEqual(said.pushes.map(({ ev }) => ev.s), [1, 2]);
+    assert.deepEqual(
+        said.pushes.map(({ ev }) => ev.s),
+        [1, 2],
+    );
 });

@@ -11,8 +11,15 @@ import { Cluster } from './cluster.mjs';
 
 const LINES = 40; // Each; together more than one page of history.
 const PATIENCE_MS = 30000;
-const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-    '--disable-background-networking', '--disable-component-update', '--disable-sync'];
+const FLAGS = [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-quic',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+];
 
 let cluster;
 let browser;
@@ -22,7 +29,10 @@ const complaints = [];
 
 before(async () => {
     cluster = await Cluster.start();
-    browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: FLAGS });
+    browser = await chromium.launch({
+        executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+        args: FLAGS,
+    });
     alice = await visit(1, 'alice');
     bob = await visit(2, 'bob');
 });
@@ -54,10 +64,12 @@ async function say(page, text) {
 
 /* What the page shows, top to bottom: [{text, state}]. */
 function shown(page) {
-    return page.locator('.msg').evaluateAll((messages) => messages.map((one) => ({
-        text: one.querySelector('.text').textContent,
-        state: one.querySelector('.tick')?.classList[1] ?? '',
-    })));
+    return page.locator('.msg').evaluateAll((messages) =>
+        messages.map((one) => ({
+            text: one.querySelector('.text').textContent,
+            state: one.querySelector('.tick')?.classList[1] ?? '',
+        })),
+    );
 }
 
 const texts = async (page) => (await shown(page)).map((one) => one.text);
@@ -97,7 +109,10 @@ test('typing and being online show', async () => {
     await alice.locator('.typing-line', { hasText: 'typing' }).waitFor();
     await say(bob, 'hello alice');
     await has(alice, 'hello alice');
-    await until('typing ends', async () => (await alice.locator('.typing-line').textContent()) === '');
+    await until(
+        'typing ends',
+        async () => (await alice.locator('.typing-line').textContent()) === '',
+    );
 });
 
 test('a front-end dies in the middle; nothing is lost, doubled or swapped', async () => {
@@ -120,12 +135,19 @@ test('a front-end dies in the middle; nothing is lost, doubled or swapped', asyn
     const expected = new Set(['hello bob', 'hello alice', ...lines('alice'), ...lines('bob')]);
     await until('both show every line once', async () => {
         const [a, b] = [await texts(alice), await texts(bob)];
-        return [a, b].every((one) => one.length === expected.size && new Set(one).size === one.length) || [a, b];
+        return (
+            [a, b].every(
+                (one) => one.length === expected.size && new Set(one).size === one.length,
+            ) || [a, b]
+        );
     });
     const order = await texts(alice);
     assert.deepEqual(await texts(bob), order);
     for (const user of ['alice', 'bob']) {
-        assert.deepEqual(order.filter((text) => text.startsWith(`${user} `)), lines(user));
+        assert.deepEqual(
+            order.filter((text) => text.startsWith(`${user} `)),
+            lines(user),
+        );
     }
     assert.deepEqual(new Set(order), expected);
 });
@@ -170,7 +192,10 @@ test('a group is made, members are added and leave', async () => {
     await bob.getByRole('button', { name: 'Leave the group' }).click();
     await bob.locator('dialog').getByRole('button', { name: 'Leave' }).click();
     await alice.locator('.system', { hasText: 'bob left' }).waitFor();
-    await until('the group left the list', async () => (await bob.locator('.chat', { hasText: 'Hikers' }).count()) === 0);
+    await until(
+        'the group left the list',
+        async () => (await bob.locator('.chat', { hasText: 'Hikers' }).count()) === 0,
+    );
 });
 
 test('the pages had nothing to complain about', () => {
