@@ -117,12 +117,19 @@ static void make_work(struct env_work *work)
         wal_file_make(making->env, making->dir, making->number, making->bytes, &making->file);
 }
 
+static void make_begin(struct wal *wal)
+{
+    wal->making.number = wal->number + 1;
+    wal->making.file = NULL;
+    wal->making.err = ERR_CANCELED; /* Until the lane says otherwise. */
+    wal->making.state = AHEAD_MAKING;
+}
+
 static void make_submit(struct wal *wal)
 {
     CHECK(wal->making.state == AHEAD_NONE);
     if (wal->closing) return;
-    wal->making.number = wal->number + 1;
-    wal->making.state = AHEAD_MAKING;
+    make_begin(wal);
     env_work_submit(wal->env, wal->files_lane, &wal->making.work);
 }
 
@@ -479,8 +486,7 @@ static void close_write(struct wal *wal)
         batch = batch_next(wal);
         if (batch == NULL && wal->queue.first == NULL) return;
         if (batch == NULL) {
-            wal->making.number = wal->number + 1;
-            wal->making.state = AHEAD_MAKING;
+            make_begin(wal);
             make_work(&wal->making.work);
             if (!make_finish(wal)) return;
             continue;

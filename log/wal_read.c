@@ -43,6 +43,7 @@ static int window_move(struct wal_file *file, uint64_t offset, size_t bytes)
 
 int wal_file_at(struct wal_file *file, uint64_t offset, size_t bytes, const uint8_t **out)
 {
+    CHECK(bytes > 0);
     CHECK(offset <= file->size);
     CHECK(bytes <= file->size - offset);
     bool inside = offset >= file->start && offset + bytes <= file->start + file->len;

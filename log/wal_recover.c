@@ -11,8 +11,8 @@
  *  - In the last file a bad batch is torn and is cut whole, unless the head of a batch with a
  *    higher number is found anywhere behind it: that one was written after the bad one was
  *    durable. (The head is enough: it has a checksum of its own.)
- *  - Behind the last file lie files that were made ahead or got half a head. A batch of a higher
- *    number in one of them proves that its head was durable: damage.
+ *  - Behind the last file lie files that were made ahead, got half a head, or a head and half a
+ *    batch. A batch of a higher number in one of them proves that more was durable: damage.
  *
  * Recovery may stop at any point and run again. What it makes gets its name only when complete and
  * synced, so that a file of recovery is whole or not there. It holds nothing else and is never
@@ -136,12 +136,12 @@ static int head_check(struct recovery *rec, const struct image *image, const cha
 static int image_read(struct recovery *rec, struct image *image)
 {
     struct wal_file file;
-    const uint8_t *at;
+    const uint8_t *at = NULL;
     int err = open_file(rec, image->number, &file);
     if (err != 0) return err;
     size_t bytes = file.size < WAL_HEAD_BYTES_MAX ? (size_t)file.size : WAL_HEAD_BYTES_MAX;
-    err = wal_file_at(&file, 0, bytes, &at);
-    if (err == 0 && bytes > 0) memcpy(image->head_bytes, at, bytes);
+    if (bytes > 0) err = wal_file_at(&file, 0, bytes, &at);
+    if (at != NULL) memcpy(image->head_bytes, at, bytes);
     wal_file_close(&file);
     if (err != 0) return fail_io(rec, err, file.path);
     err = wal_head_decode((struct slice){image->head_bytes, bytes}, &image->head);
@@ -244,11 +244,10 @@ static int end_recovered(struct recovery *rec, struct wal_file *file, const stru
     return 0;
 }
 
-/* Find the end of the log, and refuse when something behind it proves that there was more. */
-static int end_find(struct recovery *rec)
+/* Find where the batches of one file end, the last one of the log. */
+static int end_of(struct recovery *rec, const struct image *image)
 {
     struct wal_file file;
-    const struct image *image = &rec->images[rec->used_count - 1];
     int err = open_file(rec, image->number, &file);
     if (err != 0) return err;
     if (image->head.recovered)
@@ -256,11 +255,45 @@ static int end_find(struct recovery *rec)
     else
         err = end_walk(rec, &file, &image->head);
     wal_file_close(&file);
-    batch_t last = rec->end_last + (rec->copy_bytes > 0);
+    return err;
+}
+
+/* A file that has a head and no whole batch is left over: its head was read, but perhaps from
+ * memory, and the next file must not build on it. Yet it proves that the file before is whole. */
+static int end_before(struct recovery *rec)
+{
+    char path[WAL_PATH_BYTES];
+    const struct image *image = &rec->images[rec->used_count - 1];
+    wal_path(path, rec->config->dir, image[0].number);
+    if (rec->used_count == 1)
+        return fail(rec, ERR_CORRUPT, path, "offset %zu: the first batch is damaged",
+                    wal_head_bytes(rec->config->parts_count));
+    wal_path(path, rec->config->dir, image[-1].number);
+    rec->used_count--;
+    int err = end_of(rec, &image[-1]);
+    if (err != 0) return err;
+    if (rec->end_last + (rec->copy_bytes > 0) == image->head.prev_last) return 0;
+    return fail(rec, ERR_CORRUPT, path,
+                "offset %" PRIu64 ": the batches end before batch %" PRIu64
+                ", which the next file's head proves",
+                rec->end + rec->copy_bytes, image->head.prev_last);
+}
+
+/* Find the end of the log, and refuse when something behind it proves that there was more. */
+static int end_find(struct recovery *rec)
+{
+    struct wal_file file;
+    const struct image *last = &rec->images[rec->used_count - 1];
+    int err = end_of(rec, last);
+    bool left_over = err == 0 && !last->head.recovered && rec->copy_bytes == 0;
+    if (left_over) err = end_before(rec);
     for (size_t i = rec->used_count; i < rec->images_count && err == 0; i++) {
-        err = open_file(rec, rec->images[i].number, &file);
+        const struct image *image = &rec->images[i];
+        /* A torn first batch behind a valid head is no proof of itself. */
+        size_t from = image->used ? wal_head_bytes(rec->config->parts_count) + WAL_ALIGN : 0;
+        err = open_file(rec, image->number, &file);
         if (err != 0) break;
-        err = refuse_proof(rec, &file, 0, last);
+        err = refuse_proof(rec, &file, from, rec->end_last + (rec->copy_bytes > 0));
         wal_file_close(&file);
     }
     return err;

@@ -66,7 +66,7 @@ static bool claims_count(const struct rig *rig)
 static void on_durable(void *arg, batch_t durable)
 {
     struct rig *rig = arg;
-    if (!claims_count(rig)) return;
+    if (rig->damaged || !claims_count(rig)) return;
     CHECK(durable > rig->acked);
     settle(rig, durable);
 }
@@ -79,13 +79,12 @@ static void on_space(void *arg, bool low)
     rig->space_calls_count++;
 }
 
-/* The data of an append: its stamp, then bytes that follow from it. */
+/* The data of an append: its stamp, then bytes that follow from that. */
 static struct slice data_of(uint64_t stamp, size_t bytes, uint8_t out[DATA_BYTES_MAX])
 {
     CHECK(bytes >= 8 && bytes <= DATA_BYTES_MAX);
     memcpy(out, &stamp, 8);
-    for (size_t i = 8; i < bytes; i++)
-        out[i] = (uint8_t)((stamp + i) * 0x9e37 >> 5);
+    memset(out + 8, (int)(stamp % 251 + 1), bytes - 8);
     return (struct slice){out, bytes};
 }
 
@@ -129,7 +128,7 @@ void rig_open(struct rig *rig)
     rig->low = false;
     struct wal_handlers handlers = {on_replayed, on_durable, on_space, rig};
     rig->err = wal_open(rig->env, &rig->config, &handlers, &rig->wal, rig->why, sizeof rig->why);
-    if (rig->err != 0 || !claims_count(rig)) return;
+    if (rig->err != 0 || rig->damaged || !claims_count(rig)) return;
     /* What was appended last and is not there, was never reported durable: it is forgotten. */
     settle(rig, wal_durable(rig->wal));
     rig->sent_count = 0;
@@ -198,4 +197,13 @@ void rig_release(struct rig *rig, part_t part, index_t index)
 bool rig_durable(const struct rig *rig)
 {
     return rig->sent_count == 0;
+}
+
+bool rig_found_prefix(const struct rig *rig, index_t last)
+{
+    const struct rig_part *truth = &rig->truth[0], *found = &rig->found[0];
+    if (found->last != last) return false;
+    for (index_t i = 1; i <= last; i++)
+        if (found->entries[i].stamp != truth->entries[i].stamp) return false;
+    return true;
 }

@@ -50,6 +50,7 @@ struct rig {
     index_t released[RIG_PARTS];
 
     struct rig_part found[RIG_PARTS]; /* What wal_open replayed. */
+    bool damaged; /* The test damaged what was durable: it compares for itself. */
     uint64_t stamps_count;
     bool low; /* As handlers.space said last. */
     uint64_t space_calls_count;
@@ -71,5 +72,8 @@ batch_t rig_vote(struct rig *rig, part_t part);
 void rig_release(struct rig *rig, part_t part, index_t index); /* At most acked's last. */
 
 bool rig_durable(const struct rig *rig); /* All that was appended is durable. */
+
+/* Entries 1 .. last of part 0 were replayed, as they were appended, and no others. */
+bool rig_found_prefix(const struct rig *rig, index_t last);
 
 #endif /* TESTS_LOG_WAL_RIG_H_ */
