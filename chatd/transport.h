@@ -90,6 +90,12 @@ struct transport_stats {
 MUST_CHECK int transport_create(uv_loop_t *loop, const struct transport_config *config,
                                 const struct transport_handlers *handlers, void *arg,
                                 struct transport **out);
+
+/* Whether host:port can be listened on by us alone. To be asked once per process, before the first
+ * create: a port that another process shares by SO_REUSEPORT looks free to it.
+ * ERR_ADDR_IN_USE, ERR_PERM, ERR_INVAL (host), ERR_IO. */
+MUST_CHECK int transport_probe(const char *host, uint16_t port);
+
 uint16_t transport_port(const struct transport *t);
 unsigned transport_conns(const struct transport *t); /* Open WebSockets. */
 struct transport_stats transport_stats(const struct transport *t);
@@ -134,8 +140,8 @@ const char *conn_peer(const struct conn *conn);
 
 /* ---- HTTP ---- */
 
-/* The path as sent, without query, not decoded: compare it with known ones. Lives until the reply.
- */
+/* The path without its query, percent-decoded by the library: compare it with known ones, never
+ * hand it to a file system. Lives until the reply. */
 const char *request_path(const struct request *request);
 
 /* Answer with status, type and a copy of body; request is gone. Does nothing to a client that

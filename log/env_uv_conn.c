@@ -35,6 +35,7 @@ struct env_conn {
     struct buf inflight; /* uv_write's while writing. */
     uv_write_t write;
     bool writing;
+    bool deaf; /* A write failed: output is dropped; reading goes on to the peer's last words. */
 
     bool in_sends, in_drains;
     struct env_conn *next_send, *next_drain;
@@ -183,9 +184,18 @@ void env_uv_conn_drains(struct env_uv *uv)
     while (conn != NULL) {
         struct env_conn *next = conn->next_drain; /* No connection is freed before we return. */
         conn->in_drains = false;
-        if (conn->state == CONN_OPEN) conn->ops->drained(conn, conn->arg);
+        bool still = conn->out.len == 0 && !conn->writing; /* Else it will drain anew. */
+        if (conn->state == CONN_OPEN && still) conn->ops->drained(conn, conn->arg);
         conn = next;
     }
+}
+
+/* The peer takes no more. What it said before (often: why) may wait to be read, so the reader
+ * decides when the connection has ended: after a failed write the kernel reports an end there. */
+static void conn_deaf(struct env_conn *conn)
+{
+    conn->deaf = true;
+    buf_free(&conn->out);
 }
 
 static void conn_written(uv_write_t *write, int status)
@@ -195,7 +205,7 @@ static void conn_written(uv_write_t *write, int status)
     conn->inflight.len = 0;
     if (conn->state != CONN_OPEN) return;
     if (status < 0)
-        conn_end(conn, status == UV_ETIMEDOUT ? ERR_TIMEOUT : ERR_CLOSED);
+        conn_deaf(conn);
     else if (conn->out.len > 0)
         conn_want_send(conn);
     else
@@ -213,9 +223,9 @@ static int conn_try(struct env_conn *conn)
 static void conn_flush(struct env_conn *conn)
 {
     if (conn->state != CONN_OPEN || conn->writing || conn->out.len == 0) return;
-    int taken = conn_try(conn);
+    int taken = conn->deaf ? -1 : conn_try(conn);
     if (taken < 0) {
-        conn_end(conn, taken == UV_ETIMEDOUT ? ERR_TIMEOUT : ERR_CLOSED);
+        conn_deaf(conn);
         return;
     }
     if ((size_t)taken == conn->out.len) {
@@ -266,7 +276,7 @@ const char *env_uv_conn_peer(struct env *env, struct env_conn *conn)
 void env_uv_conn_close(struct env *env, struct env_conn *conn)
 {
     (void)env;
-    if (conn->state == CONN_OPEN && !conn->writing && conn->out.len > 0) {
+    if (conn->state == CONN_OPEN && !conn->writing && !conn->deaf && conn->out.len > 0) {
         int taken = conn_try(conn); /* At once or never. */
         (void)taken;
     }

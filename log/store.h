@@ -66,6 +66,7 @@ const struct store_facts *store_facts(const struct store *store);    /* As appli
 struct store_fetch {
     struct slice entry;                               /* Borrowed until done. */
     void (*done)(struct store_fetch *fetch, int err); /* ERR_CORRUPT: a run is damaged. */
+    void *impl;                                       /* Private. */
 };
 /* Returns true when all rows are in memory already: done is not called then. Otherwise done runs
  * on a later turn. Fetches are made, for committed entries alone, and their entries applied, in
@@ -85,9 +86,8 @@ struct applied_txn {
 typedef void (*applied_cb)(void *arg, const struct applied_txn *applied);
 
 /* Apply entry `index`, which is facts.index + 1, whose fetch is done. each runs for every
- * transaction, in order. ERR_CORRUPT: the bytes are no entry (a bug, or damage); ERR_VERSION: of a
- * later apply version; nothing is applied then. The result depends on the entry and the rows alone.
- */
+ * transaction, in order. ERR_CORRUPT: the bytes are no entry (a bug, or damage): nothing is
+ * applied. The result depends on the entry and the rows alone. */
 MUST_CHECK int store_apply(struct store *store, index_t index, term_t term, struct slice entry,
                            applied_cb each, void *arg);
 /* An entry without transactions: a barrier, or a raft configuration (configuration not NULL). */
@@ -164,6 +164,7 @@ struct store_query {
     /* ERR_NO_STREAM, ERR_REJECTED, ERR_CORRUPT, ERR_RESET (records from below first asked for;
      * `from` 0 is the first there is). */
     void (*done)(struct store_query *query, int err);
+    void *impl; /* Private. */
 };
 /* done runs once, on the loop, after this call has returned (at the end of this turn when memory
  * has the answer); the state read is the one at this call. */
@@ -178,6 +179,7 @@ struct store_heads {
     struct buf out; /* Caller frees. */
     unsigned hits_count;
     void (*done)(struct store_heads *heads, int err);
+    void *impl; /* Private. */
 };
 void store_heads(struct store *store, struct store_heads *heads);
 void stream_head_encode(const struct stream_head *head, struct buf *out);

@@ -127,7 +127,8 @@ struct client_status {
 };
 void client_status(struct client *client, struct client_status *req);
 
-/* Ask one node to join a cluster that is being made (`parley cluster init`): map is JSON text. Only
+/* Ask one node to join a cluster that is being made (`parley cluster init`): map is JSON text,
+ * its fields are in raft/identity.h. Only
  * a node with an empty folder does; ERR_EXISTS otherwise, with its words in text. */
 struct client_form {
     unsigned node;

@@ -83,6 +83,12 @@ int options_flags(int argc, char **argv, const struct option options[], size_t c
     return 0;
 }
 
+bool options_takes_value(const struct option options[], size_t count, const char *flag)
+{
+    const struct option *option = option_find(options, count, flag + 2);
+    return option != NULL && option->value != NULL;
+}
+
 const char *options_peek(int argc, char **argv, const char *name)
 {
     for (int i = 1; i + 1 < argc; i++)

@@ -45,7 +45,7 @@ static void inode_free(struct disk *disk, struct inode *inode)
         inode->syncings = next;
     }
     if (inode->is_dir)
-        dir_free(disk, inode);
+        folder_free(disk, inode);
     else
         file_free(inode);
     free(inode);
@@ -158,9 +158,9 @@ static uint64_t die_prefix(struct disk *disk, uint64_t count)
 static void inode_crash(struct disk *disk, struct inode *inode, uint64_t at_us, struct die *die)
 {
     if (inode->is_dir) {
-        dir_fold(disk, inode, at_us);
-        dir_rewind(disk, inode, at_us);
-        if (die != NULL) dir_cut(disk, inode, die_prefix(disk, dir_changes_count(inode)));
+        folder_fold(disk, inode, at_us);
+        folder_rewind(disk, inode, at_us);
+        if (die != NULL) folder_cut(disk, inode, die_prefix(disk, folder_changes_count(inode)));
     } else {
         file_fold(inode, at_us);
         file_rewind(inode, at_us);

@@ -156,11 +156,11 @@ int disk_dir_sync(struct disk *disk, const char *path);
 int disk_dir_list(struct disk *disk, const char *path, env_name_cb each, void *arg);
 int disk_dir_lock(struct disk *disk, const char *path, struct env_file **lock);
 struct inode *disk_find(struct disk *disk, const char *path); /* NULL: there is none. */
-void dir_fold(struct disk *disk, struct inode *inode, uint64_t now_us);
-void dir_fold_until(struct disk *disk, struct inode *inode, uint64_t number);
-void dir_rewind(struct disk *disk, struct inode *inode, uint64_t at_us);
-void dir_cut(struct disk *disk, struct inode *inode, uint64_t kept_count);
-uint64_t dir_changes_count(const struct inode *inode);
-void dir_free(struct disk *disk, struct inode *inode);
+void folder_fold(struct disk *disk, struct inode *inode, uint64_t now_us);
+void folder_fold_until(struct disk *disk, struct inode *inode, uint64_t number);
+void folder_rewind(struct disk *disk, struct inode *inode, uint64_t at_us);
+void folder_cut(struct disk *disk, struct inode *inode, uint64_t kept_count);
+uint64_t folder_changes_count(const struct inode *inode);
+void folder_free(struct disk *disk, struct inode *inode);
 
 #endif /* JEPSEN_SIM_DISK_IMPL_H_ */

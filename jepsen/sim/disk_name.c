@@ -142,7 +142,7 @@ static struct name_change *change_pop(struct inode *dir)
     return change;
 }
 
-void dir_fold_until(struct disk *disk, struct inode *dir, uint64_t number)
+void folder_fold_until(struct disk *disk, struct inode *dir, uint64_t number)
 {
     while (dir->name_changes != NULL && dir->name_changes->number <= number) {
         struct name_change *change = change_pop(dir);
@@ -151,12 +151,12 @@ void dir_fold_until(struct disk *disk, struct inode *dir, uint64_t number)
     }
 }
 
-void dir_fold(struct disk *disk, struct inode *dir, uint64_t now_us)
+void folder_fold(struct disk *disk, struct inode *dir, uint64_t now_us)
 {
-    dir_fold_until(disk, dir, inode_synced(dir, now_us));
+    folder_fold_until(disk, dir, inode_synced(dir, now_us));
 }
 
-uint64_t dir_changes_count(const struct inode *dir)
+uint64_t folder_changes_count(const struct inode *dir)
 {
     uint64_t count = 0;
     for (const struct name_change *c = dir->name_changes; c != NULL; c = c->next)
@@ -176,7 +176,7 @@ static void dir_replay(struct disk *disk, struct inode *dir)
     names_clear(disk, &old, true);
 }
 
-void dir_rewind(struct disk *disk, struct inode *dir, uint64_t at_us)
+void folder_rewind(struct disk *disk, struct inode *dir, uint64_t at_us)
 {
     struct name_change *c = dir->name_changes, *dropped = NULL;
     dir->name_changes = NULL;
@@ -199,7 +199,7 @@ void dir_rewind(struct disk *disk, struct inode *dir, uint64_t at_us)
     }
 }
 
-void dir_cut(struct disk *disk, struct inode *dir, uint64_t kept_count)
+void folder_cut(struct disk *disk, struct inode *dir, uint64_t kept_count)
 {
     for (uint64_t nth = 0; dir->name_changes != NULL; nth++) {
         struct name_change *change = change_pop(dir);
@@ -209,7 +209,7 @@ void dir_cut(struct disk *disk, struct inode *dir, uint64_t kept_count)
     dir_replay(disk, dir);
 }
 
-void dir_free(struct disk *disk, struct inode *dir)
+void folder_free(struct disk *disk, struct inode *dir)
 {
     while (dir->name_changes != NULL)
         change_free(disk, change_pop(dir));
@@ -295,7 +295,7 @@ int disk_file_open(struct disk *disk, const char *path, int flags, struct env_fi
     inode = inode_create(disk, false);
     *out = file_create(disk, inode, flags, false);
     if (!real) return 0;
-    dir_fold(disk, dir, disk->now_us);
+    folder_fold(disk, dir, disk->now_us);
     change_make(disk, dir, NULL, leaf, inode);
     return 0;
 }
@@ -312,7 +312,7 @@ int disk_rename(struct disk *disk, const char *from, const char *to)
     if (inode == NULL) return ERR_NOT_FOUND;
     disk_spend(disk, NAME_US);
     if (strcmp(from_leaf, to_leaf) == 0) return 0;
-    dir_fold(disk, dir, disk->now_us);
+    folder_fold(disk, dir, disk->now_us);
     change_make(disk, dir, from_leaf, to_leaf, inode);
     return 0;
 }
@@ -326,7 +326,7 @@ int disk_unlink(struct disk *disk, const char *path)
     if (inode == NULL) return ERR_NOT_FOUND;
     if (inode->is_dir) return ERR_IO;
     disk_spend(disk, NAME_US);
-    dir_fold(disk, dir, disk->now_us);
+    folder_fold(disk, dir, disk->now_us);
     change_make(disk, dir, leaf, NULL, NULL);
     return 0;
 }
@@ -340,7 +340,7 @@ int disk_dir_make(struct disk *disk, const char *path)
     if (inode != NULL) return inode->is_dir ? 0 : ERR_EXISTS;
     if (!disk_may_change(disk)) return 0;
     disk_spend(disk, NAME_US);
-    dir_fold(disk, dir, disk->now_us);
+    folder_fold(disk, dir, disk->now_us);
     change_make(disk, dir, NULL, leaf, inode_create(disk, true));
     return 0;
 }
@@ -350,9 +350,9 @@ int disk_dir_sync(struct disk *disk, const char *path)
     if (!disk_may_change(disk)) return 0;
     struct inode *dir = disk_find(disk, path);
     if (dir == NULL || !dir->is_dir) return ERR_NOT_FOUND;
-    dir_fold(disk, dir, disk->now_us);
+    folder_fold(disk, dir, disk->now_us);
     inode_syncing(disk, dir);
-    dir_fold(disk, dir, disk->now_us);
+    folder_fold(disk, dir, disk->now_us);
     return 0;
 }
 

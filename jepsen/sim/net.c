@@ -221,7 +221,7 @@ static void syn_arrived(struct wire *wire)
     snprintf(conn->peer, sizeof(conn->peer), "%s:%u", wire->nodes[0]->name,
              (unsigned)world->port_next);
     world->port_next = world->port_next == UINT16_MAX ? 32768 : (uint16_t)(world->port_next + 1);
-    node_ready(node, &conn->ready);
+    sim_node_ready(node, &conn->ready);
     way_send(&wire->ways[1], CHUNK_ACK, NULL);
 }
 
@@ -259,7 +259,7 @@ static void way_arrived(struct env_timer *event)
         reset_arrived(way, end); /* The wire is gone now. */
     } else {
         chunks_append(&end->arrived, chunk);
-        node_ready(end->node, &end->ready);
+        sim_node_ready(end->node, &end->ready);
         return;
     }
     chunk_free(chunk);
@@ -317,7 +317,7 @@ static void conn_end(struct env_conn *conn, int err, enum chunk_kind last)
     if (conn->wire != NULL && conn->wire->ends[1 - conn->side] != NULL && last == CHUNK_FIN)
         way_send(&conn->wire->ways[conn->side], CHUNK_FIN, NULL);
     conn_leave(conn);
-    node_ready(node, &conn->ready);
+    sim_node_ready(node, &conn->ready);
 }
 
 static void conn_flush(struct env_conn *conn)
@@ -331,7 +331,7 @@ static void conn_flush(struct env_conn *conn)
         way_send(way, CHUNK_BYTES, &conn->out);
         if (conn->ops != NULL && conn->ops->drained != NULL) {
             conn->drained_due = true;
-            node_ready(conn->node, &conn->ready);
+            sim_node_ready(conn->node, &conn->ready);
         }
         return;
     }
@@ -360,7 +360,7 @@ static void conn_received(struct env_conn *conn, struct slice bytes)
     if (bytes.len > 1 && splitmix_below(chance, SPLIT_ONE_IN) == 0) {
         size_t first = 1 + (size_t)splitmix_below(chance, bytes.len - 1);
         conn->ops->received(conn, conn->arg, (struct slice){bytes.data, first});
-        if (conn->state != CONN_OPEN || node_dying(conn->node)) return;
+        if (conn->state != CONN_OPEN || sim_node_dying(conn->node)) return;
         bytes = (struct slice){(const uint8_t *)bytes.data + first, bytes.len - first};
     }
     conn->ops->received(conn, conn->arg, bytes);
@@ -390,7 +390,7 @@ static void conn_receive(struct env_conn *conn, struct chunk *chunk)
     struct env_conn *sender = wire->ends[1 - conn->side];
     if (sender != NULL && sender->out.len > 0 && !sender->in_sends) {
         sender->flush_due = true;
-        node_ready(sender->node, &sender->ready);
+        sim_node_ready(sender->node, &sender->ready);
     }
     conn_received(conn, buf_bytes(&chunk->bytes));
 }
@@ -400,7 +400,7 @@ static void conn_accept_due(struct env_conn *conn)
     struct env_listener *listener = conn->accepts;
     conn->accepts = NULL;
     listener->accepted(listener->arg, conn); /* It may close the listener. */
-    CHECK(conn->ops != NULL || conn->state == CONN_CLOSING || node_dying(conn->node));
+    CHECK(conn->ops != NULL || conn->state == CONN_CLOSING || sim_node_dying(conn->node));
 }
 
 static void conn_told(struct ready *ready)
@@ -408,13 +408,13 @@ static void conn_told(struct ready *ready)
     struct env_conn *conn = CONTAINER_OF(ready, struct env_conn, ready);
     struct sim_node *node = conn->node;
     if (conn->accepts != NULL && conn->state == CONN_OPEN) conn_accept_due(conn);
-    while (conn->state != CONN_CLOSING && !node_dying(node)) {
+    while (conn->state != CONN_CLOSING && !sim_node_dying(node)) {
         struct chunk *chunk = chunks_pop(&conn->arrived);
         if (chunk == NULL) break;
         conn_receive(conn, chunk);
         chunk_free(chunk);
     }
-    if (node_dying(node)) return; /* All connections go with it. */
+    if (sim_node_dying(node)) return; /* All connections go with it. */
     if (conn->flush_due) conn_flush(conn);
     conn->flush_due = false;
     if (conn->drained_due && conn->state == CONN_OPEN && conn->out.len == 0) {
@@ -423,11 +423,11 @@ static void conn_told(struct ready *ready)
     }
     if (conn->state != CONN_CLOSING) return;
     if (conn->closing_turn == node->turns_count) {
-        node_ready(node, &conn->ready);
+        sim_node_ready(node, &conn->ready);
         return;
     }
     if (conn->ops != NULL) conn->ops->closed(conn, conn->arg, conn->err);
-    if (!node_dying(node)) conn_free(conn);
+    if (!sim_node_dying(node)) conn_free(conn);
 }
 
 static void connecting_fired(struct env_timer *event)
@@ -555,7 +555,7 @@ const char *net_conn_peer(struct env *env, struct env_conn *conn)
 void net_conn_close(struct env *env, struct env_conn *conn)
 {
     struct sim_node *node = sim_node_of(env);
-    if (node->frozen || node_dying(node)) return; /* It goes with the node. */
+    if (node->frozen || sim_node_dying(node)) return; /* It goes with the node. */
     conn_flush(conn);
     conn_end(conn, 0, CHUNK_FIN);
 }

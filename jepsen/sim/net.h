@@ -1,9 +1,10 @@
 /* jepsen/sim/net.h -- the network between simulated nodes: connections that delay, stall, break.
  *
- * Bytes of one connection arrive in order, each chunk after its link's delay. A cut link holds
- * what is under way, as TCP does with packets that are lost, and lets it go on healing; a connect
- * over it ends with ERR_TIMEOUT. A lost chunk resets its connection on both sides. Connecting to
- * a node that is down, or to a port nobody listens on, ends with ERR_CONNECT.
+ * Bytes of one connection arrive in order, each chunk after its link's delay, now and then in two
+ * pieces. A cut link holds what is under way, as TCP does with packets that are lost, and lets it
+ * go some time after healing; a connect over it ends with ERR_TIMEOUT, as does one to a machine
+ * without power. A lost chunk resets its connection on both sides. Connecting to a machine whose
+ * process is dead, or to a port nobody listens on, ends with ERR_CONNECT.
  * A link is one way: from one node to another. Thread: one. Units: virtual us. */
 #ifndef JEPSEN_SIM_NET_H_
 #define JEPSEN_SIM_NET_H_

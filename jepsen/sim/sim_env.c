@@ -48,7 +48,7 @@ static void env_sim_timer_start(struct env *env, struct env_timer *timer, uint64
     struct sim_node *node = sim_node_of(env);
     if (node->frozen) return;
     timer_heap_start(&node->timers, timer, env_sim_now_us(env) + delay_us);
-    if (timer_heap_first(&node->timers) == timer) node_arm(node);
+    if (timer_heap_first(&node->timers) == timer) sim_node_arm(node);
 }
 
 static void env_sim_timer_stop(struct env *env, struct env_timer *timer)
@@ -61,7 +61,12 @@ static void env_sim_defer(struct env *env, struct env_task *task)
     struct sim_node *node = sim_node_of(env);
     if (node->frozen) return;
     turn_defer(&node->turn, task);
-    node_arm(node);
+    sim_node_arm(node);
+}
+
+static void env_sim_undefer(struct env *env, struct env_task *task)
+{
+    turn_undefer(&sim_node_of(env)->turn, task);
 }
 
 /* ---- work ---- */
@@ -89,11 +94,11 @@ static void job_run(struct job *job)
     struct sim_node *node = job->lane->node;
     struct world *world = node->world;
     job->started = true;
-    node_enter(node, true);
+    sim_node_enter(node, true);
     job->work->work(job->work);
     uint64_t done_us = node->disk->at_us + WORK_US + splitmix_below(&node->chance, WORK_US);
-    if (!node_dying(node)) timer_heap_start(&world->events, &job->event, done_us);
-    node_leave(node); /* Last: with the node dies the job. */
+    if (!sim_node_dying(node)) timer_heap_start(&world->events, &job->event, done_us);
+    sim_node_leave(node); /* Last: with the node dies the job. */
 }
 
 static void job_fired(struct env_timer *event)
@@ -111,7 +116,7 @@ static void job_fired(struct env_timer *event)
         return;
     }
     job->lane->workers_busy--;
-    node_ready(node, &job->ready);
+    sim_node_ready(node, &job->ready);
     lane_next(job->lane);
 }
 
@@ -311,6 +316,7 @@ const struct env_ops sim_env_ops = {
     .timer_start = env_sim_timer_start,
     .timer_stop = env_sim_timer_stop,
     .defer = env_sim_defer,
+    .undefer = env_sim_undefer,
     .work_submit = env_sim_work_submit,
     .lane_create = env_sim_lane_create,
     .lane_destroy = env_sim_lane_destroy,

@@ -97,11 +97,11 @@ static inline struct sim_node *sim_node_of(struct env *env)
 
 /* ---- world.c ---- */
 void world_trace(struct world *world, enum sim_trace kind, uint64_t a, uint64_t b);
-void node_ready(struct sim_node *node, struct ready *ready); /* Queue it for the next turn. */
-void node_arm(struct sim_node *node);                        /* Something changed: when is it? */
-void node_enter(struct sim_node *node, bool timed);          /* A callback of the node begins. */
-void node_leave(struct sim_node *node);                      /* It returned; the node may die. */
-bool node_dying(const struct sim_node *node);                /* No more callbacks. */
+void sim_node_ready(struct sim_node *node, struct ready *ready); /* Queue it for the next turn. */
+void sim_node_arm(struct sim_node *node);               /* Something changed: when is it? */
+void sim_node_enter(struct sim_node *node, bool timed); /* A callback of the node begins. */
+void sim_node_leave(struct sim_node *node);             /* It returned; the node may die. */
+bool sim_node_dying(const struct sim_node *node);       /* No more callbacks. */
 
 /* ---- sim_env.c ---- */
 extern const struct env_ops sim_env_ops;

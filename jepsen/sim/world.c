@@ -163,22 +163,22 @@ void world_at(struct world *world, uint64_t delay_us, void (*run)(void *arg), vo
 
 /* ---- a node's callbacks ---- */
 
-bool node_dying(const struct sim_node *node)
+bool sim_node_dying(const struct sim_node *node)
 {
     return node->doomed || node->disk->has_cut;
 }
 
-void node_enter(struct sim_node *node, bool timed)
+void sim_node_enter(struct sim_node *node, bool timed)
 {
     CHECK(!node->running);
     node->running = true;
     disk_enter(node->disk, node->world->now_us, timed);
 }
 
-void node_leave(struct sim_node *node)
+void sim_node_leave(struct sim_node *node)
 {
     node->running = false;
-    if (node_dying(node)) sim_node_crash(node, node->doomed ? node->doomed_how : SIM_POWER);
+    if (sim_node_dying(node)) sim_node_crash(node, node->doomed ? node->doomed_how : SIM_POWER);
 }
 
 static uint64_t max_u64(uint64_t a, uint64_t b)
@@ -192,7 +192,7 @@ static uint64_t node_free_us(const struct sim_node *node)
     return max_u64(node->world->now_us, max_u64(node->busy_until_us, node->paused_until_us));
 }
 
-void node_arm(struct sim_node *node)
+void sim_node_arm(struct sim_node *node)
 {
     if (!node->up || node->frozen || node->running) return;
     uint64_t at_us = UINT64_MAX;
@@ -209,7 +209,7 @@ void node_arm(struct sim_node *node)
     timer_heap_start(&node->world->events, turn, at_us);
 }
 
-void node_ready(struct sim_node *node, struct ready *ready)
+void sim_node_ready(struct sim_node *node, struct ready *ready)
 {
     if (ready->queued) return;
     ready->queued = true;
@@ -221,14 +221,14 @@ void node_ready(struct sim_node *node, struct ready *ready)
     node->ready_last = ready;
     if (!env_timer_started(&node->turn_event) ||
         node->turn_event.due_us > node->world->now_us + 2 * WAKE_US)
-        node_arm(node);
+        sim_node_arm(node);
 }
 
 /* Fire what is due; what that starts anew is for the next turn. */
 static uint64_t turn_run_timers(struct sim_node *node)
 {
     uint64_t items_count = 0, order = node->timers.order, now_us = env_now_us(&node->env);
-    while (!node_dying(node)) {
+    while (!sim_node_dying(node)) {
         struct env_timer *timer = timer_heap_pop(&node->timers, now_us, order);
         if (timer == NULL) break;
         items_count++;
@@ -242,7 +242,7 @@ static uint64_t turn_run_ready(struct sim_node *node)
 {
     uint64_t items_count = 0;
     struct ready *last = node->ready_last;
-    while (node->ready != NULL && !node_dying(node)) {
+    while (node->ready != NULL && !sim_node_dying(node)) {
         struct ready *ready = node->ready;
         node->ready = ready->next;
         ready->queued = false;
@@ -258,20 +258,20 @@ static void turn_fired(struct env_timer *event)
 {
     struct sim_node *node = CONTAINER_OF(event, struct sim_node, turn_event);
     if (node_free_us(node) > node->world->now_us) {
-        node_arm(node);
+        sim_node_arm(node);
         return;
     }
     world_trace(node->world, TRACE_TURN, node->number, node->turns_count);
     node->turns_count++;
-    node_enter(node, false);
+    sim_node_enter(node, false);
     uint64_t items_count = turn_run_timers(node);
     if (node->ready != NULL) items_count += turn_run_ready(node);
-    while (!node_dying(node) && turn_run_one(&node->turn))
+    while (!sim_node_dying(node) && turn_run_one(&node->turn))
         items_count++;
     node->busy_until_us =
         max_u64(node->busy_until_us, node->world->now_us + TURN_US + items_count * ITEM_US);
-    node_leave(node);
-    node_arm(node);
+    sim_node_leave(node);
+    sim_node_arm(node);
 }
 
 /* ---- nodes ---- */
@@ -284,10 +284,10 @@ static void boot_fired(struct env_timer *event)
     node->up = true;
     node->no_power = false;
     node->frozen = false;
-    node_enter(node, false);
+    sim_node_enter(node, false);
     node->program->boot(node->arg, &node->env);
-    node_leave(node);
-    node_arm(node);
+    sim_node_leave(node);
+    sim_node_arm(node);
 }
 
 static const struct sim_program no_program = {NULL, NULL};

@@ -10,13 +10,26 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-void ws_connect(struct ws *ws, uint16_t port)
+static void connect_to(struct ws *ws, uint16_t port, const int *receive_bytes)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     *ws = (struct ws){.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     CHECK(ws->fd >= 0);
+    if (receive_bytes != NULL) /* Before connecting: the window is agreed upon then. */
+        CHECK(setsockopt(ws->fd, SOL_SOCKET, SO_RCVBUF, receive_bytes, sizeof(int)) == 0);
     CHECK(connect(ws->fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+}
+
+void ws_connect(struct ws *ws, uint16_t port)
+{
+    connect_to(ws, port, NULL);
+}
+
+void ws_connect_small(struct ws *ws, uint16_t port)
+{
+    int receive_bytes = 4096;
+    connect_to(ws, port, &receive_bytes);
 }
 
 void ws_open(struct ws *ws, uint16_t port)

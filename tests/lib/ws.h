@@ -36,6 +36,8 @@ struct ws_frame {
 
 /* Connect to 127.0.0.1:port and no more. */
 void ws_connect(struct ws *ws, uint16_t port);
+/* Likewise, with a receive buffer of a few KiB: what is not read soon fills the server's side. */
+void ws_connect_small(struct ws *ws, uint16_t port);
 /* Connect and upgrade at /ws with subprotocol parley.v1. */
 void ws_open(struct ws *ws, uint16_t port);
 /* Send a GET upgrade request with more header lines, each with its \r\n; the status of the answer,

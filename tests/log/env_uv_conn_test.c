@@ -316,6 +316,37 @@ Test(env_uv_conn, closed_may_connect_again)
     cr_expect_eq(client_err, ERR_CONNECT);
 }
 
+/* The server says why and closes while the client still sends: the client's next write fails, but
+ * what the server said is waiting to be read. */
+static void server_says_why(void)
+{
+    if (server == NULL) return;
+    buf_put(env_conn_out(env, server), "why", 3);
+    env_conn_close(env, server);    /* More came than one read took: the kernel resets. */
+    env_timer_start(env, &pace, 0); /* The client writes before it reads. */
+}
+static void endless_fired(struct env_timer *timer)
+{
+    if (client == NULL) return;
+    memset(buf_grow(env_conn_out(env, client), 1000000), 1, 1000000);
+    env_timer_start(env, timer, 100);
+}
+static void send_endlessly(void)
+{
+    env_timer_init(&pace, endless_fired);
+    env_timer_start(env, &pace, 0);
+}
+
+Test(env_uv_conn, the_last_words_of_a_peer_are_read_though_writing_failed)
+{
+    dial("127.0.0.1");
+    on_opened = send_endlessly;
+    on_received = server_says_why;
+    env_uv_run(uv);
+    cr_expect_eq(client_err, ERR_CLOSED);
+    cr_expect(strchr(story, 'r'), "%s", story);
+}
+
 /* Destroy with connections open: nothing calls back, nothing leaks (the sanitizer looks). */
 static void stop(void)
 {
