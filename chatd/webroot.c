@@ -31,7 +31,7 @@ static const char *type_of(const char *name)
         {".woff2", "font/woff2"},
     };
     const char *dot = strrchr(name, '.');
-    if (dot == NULL || dot == name) return NULL;
+    if (dot == NULL || name[0] == '.') return NULL;
     for (size_t i = 0; i < ARRAY_COUNT(types); i++)
         if (strcmp(dot, types[i].ending) == 0) return types[i].type;
     return NULL;

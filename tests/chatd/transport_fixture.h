@@ -47,6 +47,8 @@ bool fixture_closed(struct fixture *f, unsigned count);
 /* Wait until a request for /later is there; likewise. */
 bool fixture_waiting(struct fixture *f);
 void fixture_reply(struct fixture *f); /* Answer it: "late\n". */
+/* A job: answer it, if there is one; nobody needs to wait for it. */
+void fixture_drop_waiting(struct fixture *f);
 
 /* Let ms go by. For limits that are times: nothing else can be waited for. */
 void fixture_pause(unsigned ms);
