@@ -25,7 +25,9 @@ enum {
     CONN_QUEUE_BYTES_MAX = 1024 * 1024, /* What waits for one socket: one largest frame. */
     CONN_QUEUE_BYTES_HIGH = 512 * 1024, /* From here on a connection is blocked ... */
     CONN_QUEUE_BYTES_LOW = 128 * 1024,  /* ... until it is down to this. */
-    CONN_WRITE_BYTES = 16 * 1024,       /* Frames gathered into one write: one TLS record. */
+    TRANSPORT_QUEUE_BYTES_MAX = 256 * 1024 * 1024, /* What waits for all sockets of a worker. */
+    TRANSPORT_RX_BYTES_MAX = 64 * 1024 * 1024,     /* Unfinished messages of all its clients. */
+    CONN_WRITE_BYTES = 16 * 1024, /* Frames gathered into one write: one TLS record. */
 };
 
 _Static_assert((int)CHAT_BYTES_MAX <= (int)STREAM_NAME_BYTES_MAX,

@@ -367,6 +367,7 @@ void transport_close(struct transport *t)
     uv_close((uv_handle_t *)&t->prepare, NULL);
     uv_close((uv_handle_t *)&t->idle, NULL);
     lws_context_destroy(t->context); /* Begins; the loop ends it. */
+    CHECK(t->open == 0);
 }
 
 void transport_destroy(struct transport *t)
@@ -375,5 +376,7 @@ void transport_destroy(struct transport *t)
     if (t->context != NULL) lws_context_destroy(t->context); /* The second call frees it. */
     CHECK(t->context == NULL);
     CHECK(t->sockets == 0);
+    CHECK(t->queue_bytes == 0);
+    CHECK(t->rx_bytes == 0);
     transport_free(t);
 }

@@ -105,9 +105,10 @@ struct transport_stats transport_stats(const struct transport *t);
  */
 void transport_drain(struct transport *t, unsigned per_second);
 
-/* Begin the end: kills what is left; closed runs for each open connection. Requests without an
- * answer still want theirs. The transport lives on until transport_destroy. Not from inside one
- * of its callbacks. */
+/* Begin the end: kills what is left; closed has run for each open connection when this returns.
+ * Requests without an answer still want theirs. Not from inside one of the transport's callbacks.
+ * Then run the loop until uv_run returns because nothing is left on it (an env on the same loop is
+ * destroyed before), then transport_destroy. */
 void transport_close(struct transport *t);
 
 /* Free t after transport_close, once uv_run has returned because nothing was left on the loop. */
@@ -124,7 +125,8 @@ void message_unref(struct message *m);          /* Frees it with the last refere
 /* ---- connections ---- */
 
 /* Queue m, taking a reference of its own. ERR_BUSY: it does not fit into the queue (one message
- * always fits into an empty one); ERR_CLOSED: the connection is ending. Then nothing is queued. */
+ * always fits into an empty one): a client that does not read its answers may be closed with
+ * CLOSE_FULL. ERR_CLOSED: the connection is ending. After an error nothing is queued. */
 MUST_CHECK int conn_send(struct conn *conn, struct message *m);
 
 /* True from CONN_QUEUE_BYTES_HIGH on until the unblocked callback. */

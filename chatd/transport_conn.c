@@ -116,6 +116,7 @@ static void queue_push(struct conn *conn, struct message *m)
     conn->queue[(conn->queue_head + conn->queue_count) & (conn->queue_slots - 1)] = message_ref(m);
     conn->queue_count++;
     conn->queue_bytes += m->len;
+    conn->t->queue_bytes += m->len;
 }
 
 /* An idle connection keeps no ring: most are idle. */
@@ -125,6 +126,7 @@ static void queue_pop(struct conn *conn)
     conn->queue_head = (conn->queue_head + 1) & (conn->queue_slots - 1);
     conn->queue_count--;
     conn->queue_bytes -= m->len;
+    conn->t->queue_bytes -= m->len;
     message_unref(m);
     if (conn->queue_count > 0) return;
     CHECK(conn->queue_bytes == 0);
@@ -244,6 +246,12 @@ void transport_flush(struct transport *t)
 
 /* ---- a connection's life ---- */
 
+static void rx_drop(struct conn *conn)
+{
+    conn->t->rx_bytes -= conn->rx.len;
+    buf_free(&conn->rx);
+}
+
 struct conn *conn_create(struct transport *t)
 {
     struct conn *conn = mem_zero(sizeof(*conn));
@@ -275,11 +283,10 @@ void conn_gone(struct conn *conn)
 {
     struct transport *t = conn->t;
     if (conn->phase == CONN_GONE) return;
-    if (conn->phase == CONN_CLOSING) t->closing--;
     conn_move(conn, CONN_GONE);
     dirty_remove(conn);
     queue_drop(conn);
-    buf_free(&conn->rx);
+    rx_drop(conn);
     handshake_done(conn);
     http_abandon(conn);
     if (!conn->opened) return;
@@ -308,7 +315,6 @@ void conn_destroy(struct conn *conn)
 void conn_kill(struct conn *conn)
 {
     if (conn->phase >= CONN_KILLED) return;
-    if (conn->phase == CONN_CLOSING) conn->t->closing--;
     conn_move(conn, CONN_KILLED);
     dirty_remove(conn);
     queue_drop(conn);
@@ -325,10 +331,16 @@ bool conn_backlog(const struct conn *conn)
 
 /* ---- for the handlers ---- */
 
+static bool queue_fits(const struct conn *conn, size_t bytes)
+{
+    return conn->queue_bytes + bytes <= CONN_QUEUE_BYTES_MAX &&
+           conn->t->queue_bytes + bytes <= TRANSPORT_QUEUE_BYTES_MAX;
+}
+
 int conn_send(struct conn *conn, struct message *m)
 {
     if (conn->phase != CONN_OPEN || conn->t->ended) return ERR_CLOSED;
-    if (conn->queue_count > 0 && conn->queue_bytes + m->len > CONN_QUEUE_BYTES_MAX) return ERR_BUSY;
+    if (conn->queue_count > 0 && !queue_fits(conn, m->len)) return ERR_BUSY;
     queue_push(conn, m);
     if (conn->queue_bytes >= CONN_QUEUE_BYTES_HIGH) conn->blocked = true;
     dirty_add(conn);
@@ -366,7 +378,7 @@ void conn_close(struct conn *conn, enum close_code code, const char *reason)
     queue_push(conn, m);
     message_unref(m);
     conn_move(conn, CONN_CLOSING);
-    conn->t->closing++;
+    rx_drop(conn);
     dirty_add(conn);
 }
 
@@ -382,7 +394,6 @@ void conn_heard(struct conn *conn)
 void conn_peer_closed(struct conn *conn)
 {
     conn_move(conn, CONN_CLOSING);
-    conn->t->closing++;
     dirty_remove(conn);
     queue_drop(conn);
 }
@@ -400,7 +411,6 @@ void conn_received(struct conn *conn, struct slice piece, bool first, bool last,
     conn_heard(conn);
     if (conn->phase != CONN_OPEN) return; /* After our close frame nothing counts. */
     if (conn->rx.len + piece.len + remaining > CLIENT_FRAME_BYTES_MAX) {
-        buf_free(&conn->rx);
         conn_close(conn, CLOSE_TOO_BIG, "a frame may have 64 KiB");
         return;
     }
@@ -408,10 +418,16 @@ void conn_received(struct conn *conn, struct slice piece, bool first, bool last,
         deliver(conn, piece); /* Whole, in place. */
         return;
     }
+    if (conn->t->rx_bytes + piece.len > TRANSPORT_RX_BYTES_MAX) {
+        conn_close(conn, CLOSE_FULL, "too many unfinished messages");
+        return;
+    }
     buf_put(&conn->rx, piece.data, piece.len);
+    conn->t->rx_bytes += piece.len;
     if (!last) return;
     struct buf whole = conn->rx;
     conn->rx = (struct buf){.data = NULL};
+    conn->t->rx_bytes -= whole.len;
     deliver(conn, buf_bytes(&whole));
     buf_free(&whole);
 }

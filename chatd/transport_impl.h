@@ -105,7 +105,8 @@ struct transport {
     struct conn *dirty;  /* To be flushed at the end of this turn. */
     unsigned sockets;    /* In the list. */
     unsigned open;       /* WebSockets among them, until closed. */
-    unsigned closing;    /* Of these, in CONN_CLOSING. */
+    size_t queue_bytes;  /* Sum over the connections. */
+    size_t rx_bytes;     /* Likewise, of unfinished messages. */
 
     bool draining;
     unsigned drain_per_second;

@@ -202,6 +202,8 @@ Test(transport_http, a_second_request_on_a_socket_is_never_looked_at)
     for (size_t i = 0; i < ARRAY_COUNT(pipelined); i++) {
         send_raw(pipelined[i]);
         cr_expect_not(answered(" 101 "), "case %zu", i);
+        bool later = strncmp(pipelined[i], "GET /later", 10) == 0;
+        if (later) cr_expect_eq(answer.len, 0, "case %zu: the first has no answer yet", i);
         if (answer.len > 0) {
             const void *first = memmem(answer.data, answer.len, "HTTP/1.1 ", 9);
             size_t rest = answer.len - 1;
@@ -209,8 +211,8 @@ Test(transport_http, a_second_request_on_a_socket_is_never_looked_at)
             cr_expect_null(memmem(answer.data + 1, rest, "HTTP/1.1 ", 9), "case %zu", i);
         }
         cr_expect_eq(get("/healthz"), 200, "case %zu", i);
+        fixture_run(&f, fixture_drop_waiting);
     }
-    fixture_run(&f, fixture_drop_waiting);
 }
 
 /* L19. A status, or no answer at all: never a crash, a hang or a 200. */
