@@ -14,7 +14,7 @@
 enum { FILES_MAX = 20000 }; /* See transport.h: more costs at each close, for nothing. */
 
 struct daemon {
-    struct config config;
+    struct front_config config;
     struct env_uv *uv; /* Main's loop: signals. */
     struct auth *auth;
     struct webroot *files;
@@ -51,7 +51,7 @@ static void limit_files(void)
 
 static int open_front(struct daemon *d)
 {
-    const struct config *config = &d->config;
+    const struct front_config *config = &d->config;
     char line[OPTIONS_WHY_BYTES];
     const char *why = NULL;
     size_t which = 0;
@@ -121,15 +121,15 @@ static void close_all(struct daemon *d)
     auth_destroy(d->auth);
     buf_free(&d->alt);
     env_uv_destroy(d->uv);
-    config_free(&d->config);
+    front_config_free(&d->config);
 }
 
 int main(int argc, char **argv)
 {
     struct daemon d = {0};
     char why[OPTIONS_WHY_BYTES];
-    if (config_read(argc, argv, &d.config, why) != 0) return refuse(why);
-    if (d.config.help) return config_usage(), 0;
+    if (front_config_read(argc, argv, &d.config, why) != 0) return refuse(why);
+    if (d.config.help) return front_config_usage(), 0;
     if (d.config.version) return puts("chatd " PARLEY_VERSION), 0;
     if (d.config.protocol) return print_protocol(), 0;
     limit_files();

@@ -23,23 +23,24 @@ static int list_add(char **list, size_t *count, const char *value, const char **
 
 static int set_listen(void *arg, const char *value, const char **why)
 {
-    return option_address(value, &((struct config *)arg)->listen, why);
+    return option_address(value, &((struct front_config *)arg)->listen, why);
 }
 
 static int set_ops(void *arg, const char *value, const char **why)
 {
-    return option_address(value, &((struct config *)arg)->ops, why);
+    return option_address(value, &((struct front_config *)arg)->ops, why);
 }
 
 static int set_nodes(void *arg, const char *value, const char **why)
 {
-    struct config *config = arg;
+    struct front_config *config = arg;
     return option_addresses(value, config->nodes, CONFIG_NODES_MAX, &config->nodes_count, why);
 }
 
 static int set_workers(void *arg, const char *value, const char **why)
 {
-    return option_number(value, 1, CONFIG_WORKERS_MAX, &((struct config *)arg)->workers_count, why);
+    return option_number(value, 1, CONFIG_WORKERS_MAX, &((struct front_config *)arg)->workers_count,
+                         why);
 }
 
 /* The file's bytes, the end of its last line left out; NULL: it cannot be read. */
@@ -50,7 +51,8 @@ static char *key_file(const char *path, size_t *bytes)
     char *key = mem_alloc(KEY_FILE_BYTES_MAX);
     size_t got = fread(key, 1, KEY_FILE_BYTES_MAX, file);
     fclose(file);
-    while (got > 0 && (key[got - 1] == '\n' || key[got - 1] == '\r')) got--;
+    while (got > 0 && (key[got - 1] == '\n' || key[got - 1] == '\r'))
+        got--;
     *bytes = got;
     return key;
 }
@@ -58,7 +60,7 @@ static char *key_file(const char *path, size_t *bytes)
 /* ALG:KID:FILE; KID may be empty. */
 static int set_key(void *arg, const char *value, const char **why)
 {
-    struct config *config = arg;
+    struct front_config *config = arg;
     const char *kid = strchr(value, ':');
     const char *path = kid == NULL ? NULL : strchr(kid + 1, ':');
     *why = "a key is ALG:KID:FILE, ALG one of HS256 RS256 ES256, KID may be empty";
@@ -81,24 +83,24 @@ static int set_key(void *arg, const char *value, const char **why)
 static int set_issuer(void *arg, const char *value, const char **why)
 {
     (void)why;
-    return text_set(&((struct config *)arg)->issuer, value);
+    return text_set(&((struct front_config *)arg)->issuer, value);
 }
 
 static int set_audience(void *arg, const char *value, const char **why)
 {
     (void)why;
-    return text_set(&((struct config *)arg)->audience, value);
+    return text_set(&((struct front_config *)arg)->audience, value);
 }
 
 static int set_origin(void *arg, const char *value, const char **why)
 {
-    struct config *config = arg;
+    struct front_config *config = arg;
     return list_add(config->origins, &config->origins_count, value, why);
 }
 
 static int set_alt(void *arg, const char *value, const char **why)
 {
-    struct config *config = arg;
+    struct front_config *config = arg;
     *why = "another front-end is ws://HOST:PORT/ws or wss://...";
     if (strncmp(value, "ws://", 5) != 0 && strncmp(value, "wss://", 6) != 0) return -1;
     return list_add(config->alts, &config->alts_count, value, why);
@@ -108,7 +110,7 @@ static int set_web(void *arg, const char *value, const char **why)
 {
     *why = "the folder is an absolute path";
     if (value[0] != '/') return -1;
-    return text_set(&((struct config *)arg)->web, value);
+    return text_set(&((struct front_config *)arg)->web, value);
 }
 
 static int set_nothing(void *arg, const char *value, const char **why)
@@ -123,7 +125,7 @@ static int set_check(void *arg, const char *value, const char **why)
 {
     (void)value;
     (void)why;
-    ((struct config *)arg)->check = true;
+    ((struct front_config *)arg)->check = true;
     return 0;
 }
 
@@ -131,7 +133,7 @@ static int set_help(void *arg, const char *value, const char **why)
 {
     (void)value;
     (void)why;
-    ((struct config *)arg)->help = true;
+    ((struct front_config *)arg)->help = true;
     return 0;
 }
 
@@ -139,7 +141,7 @@ static int set_version(void *arg, const char *value, const char **why)
 {
     (void)value;
     (void)why;
-    ((struct config *)arg)->version = true;
+    ((struct front_config *)arg)->version = true;
     return 0;
 }
 
@@ -147,7 +149,7 @@ static int set_protocol(void *arg, const char *value, const char **why)
 {
     (void)value;
     (void)why;
-    ((struct config *)arg)->protocol = true;
+    ((struct front_config *)arg)->protocol = true;
     return 0;
 }
 
@@ -170,16 +172,17 @@ static const struct option OPTIONS[] = {
     {"protocol", NULL, "print the reference of the operations", set_protocol},
 };
 
-void config_usage(void)
+void front_config_usage(void)
 {
     printf("usage: chatd --listen HOST:PORT --nodes HOST:PORT,... --key ALG:KID:FILE [options]\n");
     options_usage(OPTIONS, ARRAY_COUNT(OPTIONS));
 }
 
-int config_read(int argc, char **argv, struct config *config, char why[OPTIONS_WHY_BYTES])
+int front_config_read(int argc, char **argv, struct front_config *config,
+                      char why[OPTIONS_WHY_BYTES])
 {
     const char *file = options_peek(argc, argv, "config"), *missing = NULL;
-    *config = (struct config){.workers_count = WORKERS_DEFAULT};
+    *config = (struct front_config){.workers_count = WORKERS_DEFAULT};
     if (file != NULL &&
         options_file(file, "chatd", OPTIONS, ARRAY_COUNT(OPTIONS), config, why) != 0)
         return -1;
@@ -193,17 +196,19 @@ int config_read(int argc, char **argv, struct config *config, char why[OPTIONS_W
     return -1;
 }
 
-void config_free(struct config *config)
+void front_config_free(struct front_config *config)
 {
     for (size_t i = 0; i < config->keys_count; i++) {
         free((void *)(uintptr_t)config->keys[i].alg);
         free((void *)(uintptr_t)config->keys[i].kid);
         free((void *)(uintptr_t)config->keys[i].key.data);
     }
-    for (size_t i = 0; i < config->origins_count; i++) free(config->origins[i]);
-    for (size_t i = 0; i < config->alts_count; i++) free(config->alts[i]);
+    for (size_t i = 0; i < config->origins_count; i++)
+        free(config->origins[i]);
+    for (size_t i = 0; i < config->alts_count; i++)
+        free(config->alts[i]);
     free(config->issuer);
     free(config->audience);
     free(config->web);
-    *config = (struct config){0};
+    *config = (struct front_config){0};
 }

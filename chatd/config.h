@@ -1,6 +1,6 @@
 /* chatd/config.h -- a front-end's configuration, from a file and from flags.
  *
- * Owns:   all it points to, until config_free. Thread: any, once read; it never changes.
+ * Owns:   all it points to, until front_config_free. Thread: any, once read; it never changes.
  * Errors: -1, and one line for the user. Format: INI, section [chatd]; see `chatd --help`. */
 #ifndef CHATD_CONFIG_H_
 #define CHATD_CONFIG_H_
@@ -9,12 +9,12 @@
 #include "raft/options.h"
 
 enum {
-    CONFIG_LIST_MAX = 16,  /* Origins, other front-ends, keys. */
+    CONFIG_LIST_MAX = 16, /* Origins, other front-ends, keys. */
     CONFIG_WORKERS_MAX = 64,
     CONFIG_NODES_MAX = NODES_MAX,
 };
 
-struct config {
+struct front_config {
     struct env_address listen; /* Clients: WebSocket and HTTP. */
     struct env_address ops;    /* Operators: /metrics and /healthz; port 0: none. */
     struct env_address nodes[CONFIG_NODES_MAX];
@@ -33,9 +33,9 @@ struct config {
 };
 
 /* Defaults, then the file of --config, then the flags; then what must be there is checked. */
-MUST_CHECK int config_read(int argc, char **argv, struct config *config,
-                           char why[OPTIONS_WHY_BYTES]);
-void config_usage(void);
-void config_free(struct config *config);
+MUST_CHECK int front_config_read(int argc, char **argv, struct front_config *config,
+                                 char why[OPTIONS_WHY_BYTES]);
+void front_config_usage(void);
+void front_config_free(struct front_config *config);
 
 #endif /* CHATD_CONFIG_H_ */

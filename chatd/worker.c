@@ -138,7 +138,7 @@ static void stop_asked(uv_async_t *async)
 
 int worker_create(const struct front *front, struct worker **out)
 {
-    const struct config *config = front->config;
+    const struct front_config *config = front->config;
     struct worker *worker = mem_zero(sizeof(*worker));
     worker->front = front;
     CHECK(uv_loop_init(&worker->loop) == 0);

@@ -19,7 +19,7 @@
 
 /* What all workers read and nobody changes. */
 struct front {
-    const struct config *config;
+    const struct front_config *config;
     const struct auth *auth;
     const struct webroot *files; /* NULL: no web client. */
     const char *alt;             /* JSON text of hello's alt: the other front-ends. */
