@@ -435,12 +435,13 @@ int part_start(struct part *part, struct wal *wal, const struct gate_member *mem
                                           .configuration_index = manifest->configuration_index},
                              .bootstrap = members,
                              .bootstrap_count = members_count};
-    boot_result(part->boot, &boot);
+    int err = boot_result(part->boot, &boot);
+    if (err != 0) return err;
     struct buf facts = {0};
     facts_encode(manifest, &facts);
     boot.snapshot.data = buf_bytes(&facts);
     part->gate_knows = manifest->index;
-    int err = gate_open(&config, &boot, &part->gate);
+    err = gate_open(&config, &boot, &part->gate);
     buf_free(&facts);
     boot_free(part->boot);
     part->boot = NULL;

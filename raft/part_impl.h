@@ -167,7 +167,8 @@ void boot_free(struct part_boot *boot);
 MUST_CHECK int boot_record(struct part_boot *boot, const struct store_facts *manifest,
                            const struct wal_record *record, batch_t batch);
 bool boot_blank(const struct part_boot *boot);
-/* Fills out, which borrows from boot. */
-void boot_result(const struct part_boot *boot, struct gate_boot *out);
+/* Fills out, whose snapshot is set and which borrows from boot. ERR_CORRUPT: entries are missing.
+ */
+MUST_CHECK int boot_result(const struct part_boot *boot, struct gate_boot *out);
 
 #endif /* RAFT_PART_IMPL_H_ */
