@@ -71,7 +71,7 @@ export class ThreadView {
             h('p', {}, 'Choose a chat, or start a new one.'),
         );
         this.root = h('main.thread', {}, this.pane, this.empty);
-        new ResizeObserver(() => this.atEnd && this.stick()).observe(this.scroll);
+        new ResizeObserver(() => this.resized()).observe(this.scroll);
     }
 
     makeHead() {
@@ -292,6 +292,11 @@ export class ThreadView {
         this.atEnd = scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < NEAR_END_PX;
         this.app.schedule();
         if (scroll.scrollTop < NEAR_START_PX) this.one?.older();
+    }
+
+    resized() {
+        this.composer.grow();
+        if (this.atEnd) this.stick();
     }
 
     stick() {
