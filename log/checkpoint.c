@@ -91,7 +91,7 @@ static void checkpoint_run(struct job *base)
         job->err = manifest_write(job->env, job->dir, &job->manifest);
     if (job->err == 0 || !job->rows) return;
     if (job->run != NULL)
-        run_doom(job->run);
+        run_doom(job->run, true);
     else
         (void)!env_unlink(job->env, path); /* Or at the next start. */
 }

@@ -32,7 +32,8 @@ struct fetch_job {
     struct fetch_job *next; /* In log order. */
     uint64_t number;
     struct store *store;
-    struct store_fetch *fetch; /* The caller's; NULL once it is ready. */
+    struct store_fetch *fetch; /* The caller's; NULL once it was told, or had not to be. */
+    bool failed;               /* Never ready: nothing from here on may be applied. */
     struct cached_row **pins;
     unsigned pins_count, pins_room;
     struct fetch_row *rows;
@@ -306,8 +307,8 @@ static void fetch_done(struct job *base)
     job->store->rows_fetched += job->rows_count;
     reading_end(&reading);
     rows_free(job);
-    /* After an error the job stays, never ready: nothing behind it may be applied. */
-    if (work->err == 0) job->fetch = NULL;
+    job->failed = work->err != 0;
+    job->fetch = NULL;
     fetch->done(fetch, work->err);
 }
 
@@ -372,7 +373,7 @@ bool store_fetch(struct store *store, struct store_fetch *fetch)
 struct fetch_job *fetch_begin(struct store *store)
 {
     struct fetch_job *job = store->fetch_first;
-    CHECK(job != NULL && job->fetch == NULL); /* Fetched, and done. */
+    CHECK(job != NULL && job->fetch == NULL && !job->failed); /* Fetched, and done. */
     return job;
 }
 

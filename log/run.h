@@ -38,9 +38,9 @@ struct run; /* Opaque; one reference by run_open. */
 MUST_CHECK int run_open(struct env *env, struct cache *cache, const char *path, uint64_t id,
                         uint64_t bytes, _Atomic uint64_t *damage, struct run **out);
 void run_ref(struct run *run);
-/* The last one closes the file, and deletes it when run_doom was called. */
+/* The last one closes the file, and deletes it when it is doomed. */
 void run_unref(struct run *run);
-void run_doom(struct run *run);
+void run_doom(struct run *run, bool doomed);
 const struct run_footer *run_facts(const struct run *run); /* top: empty. */
 uint64_t run_file_bytes(const struct run *run);
 

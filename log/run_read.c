@@ -150,9 +150,9 @@ void run_unref(struct run *run)
     if (--run->refs == 0) run_free(run);
 }
 
-void run_doom(struct run *run)
+void run_doom(struct run *run, bool doomed)
 {
-    run->doomed = true;
+    run->doomed = doomed;
 }
 
 const struct run_footer *run_facts(const struct run *run)

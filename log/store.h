@@ -65,8 +65,9 @@ const struct store_facts *store_facts(const struct store *store);    /* As appli
 /* Makes the rows that an entry names ready in memory and pins them until it is applied. */
 struct store_fetch {
     struct slice entry;                               /* Borrowed until done. */
-    void (*done)(struct store_fetch *fetch, int err); /* ERR_CORRUPT: a run is damaged. */
-    void *impl;                                       /* Private. */
+    void (*done)(struct store_fetch *fetch, int err); /* ERR_CORRUPT: a run is damaged. After any
+                                                         error nothing more can be applied: what
+                                                         is left is reading, and an install. */
 };
 /* Returns true when all rows are in memory already: done is not called then. Otherwise done runs
  * on a later turn. Fetches are made, for committed entries alone, and their entries applied, in
@@ -86,8 +87,9 @@ struct applied_txn {
 typedef void (*applied_cb)(void *arg, const struct applied_txn *applied);
 
 /* Apply entry `index`, which is facts.index + 1, whose fetch is done. each runs for every
- * transaction, in order. ERR_CORRUPT: the bytes are no entry (a bug, or damage): nothing is
- * applied. The result depends on the entry and the rows alone. */
+ * transaction, in order. ERR_CORRUPT: the bytes are no entry (a bug, or damage); ERR_VERSION: of a
+ * later apply version; nothing is applied then. The result depends on the entry and the rows alone.
+ */
 MUST_CHECK int store_apply(struct store *store, index_t index, term_t term, struct slice entry,
                            applied_cb each, void *arg);
 /* An entry without transactions: a barrier, or a raft configuration (configuration not NULL). */
@@ -164,7 +166,6 @@ struct store_query {
     /* ERR_NO_STREAM, ERR_REJECTED, ERR_CORRUPT, ERR_RESET (records from below first asked for;
      * `from` 0 is the first there is). */
     void (*done)(struct store_query *query, int err);
-    void *impl; /* Private. */
 };
 /* done runs once, on the loop, after this call has returned (at the end of this turn when memory
  * has the answer); the state read is the one at this call. */
@@ -179,7 +180,6 @@ struct store_heads {
     struct buf out; /* Caller frees. */
     unsigned hits_count;
     void (*done)(struct store_heads *heads, int err);
-    void *impl; /* Private. */
 };
 void store_heads(struct store *store, struct store_heads *heads);
 void stream_head_encode(const struct stream_head *head, struct buf *out);
@@ -196,7 +196,9 @@ size_t store_dirty_bytes(const struct store *store); /* Memtable bytes not yet i
 
 /* Every row with a commit index in (from, manifest's index], as one sorted run in a file of its
  * own: brings an absent replica up to date, or with from 0 seeds an empty one. */
-struct store_delta; /* Reference-counted bytes on disk; the file goes with the last reference. */
+struct store_delta; /* Bytes on disk; the file goes with store_delta_release. */
+/* ERR_INVAL: from is beyond the manifest. done on a later turn: delta is the caller's, who releases
+ * it before the store closes; NULL on ERR_CORRUPT, ERR_NO_SPACE. */
 MUST_CHECK int store_delta_make(struct store *store, index_t from,
                                 void (*done)(void *arg, int err, struct store_delta *delta),
                                 void *arg);
@@ -211,20 +213,24 @@ void store_delta_release(struct store_delta *delta);
 /* The other end: collect a delta's bytes, check them, make them this store's state. */
 struct store_install;
 /* facts: what the sender's manifest says; from: this store's manifest index that the delta starts
- * at, or 0 for a full copy. All copied. */
+ * at (any at or before the manifest's does), or 0 for a full copy. All copied. ERR_INVAL: they do
+ * not fit together. The caller ends it by commit or cancel, before the store closes. */
 MUST_CHECK int store_install_begin(struct store *store, const struct store_facts *facts,
                                    index_t from, struct store_install **out);
-/* Appends; written on a worker later; bytes copied. done-less: errors come at finish. */
+/* Appends; written on a worker later; bytes copied. Errors come at finish. */
 void store_install_put(struct store_install *install, struct slice bytes);
 size_t store_install_backlog(const struct store_install *install); /* Bytes not yet written. */
-/* All bytes came: check every block and sync. done: ERR_CORRUPT, ERR_NO_SPACE, or 0: ready. */
+/* All bytes came: check every block and sync. done: ERR_CORRUPT, ERR_NO_SPACE, or 0: ready. After
+ * an error only cancel is left. */
 void store_install_finish(struct store_install *install, void (*done)(void *arg, int err),
                           void *arg);
 /* Replace the store's state: manifest (with wal_from) renamed in; the memtable is dropped; no
- * fetch or checkpoint may be under way. install is freed. done(err): 0 or ERR_NO_SPACE. */
+ * fetch or checkpoint may be under way, fetches that are ready and not applied are dropped. Nothing
+ * may be applied until done. install is freed. done(err): 0; ERR_NO_SPACE, or ERR_INVAL when the
+ * manifest has gone further meanwhile: the store is as it was. */
 void store_install_commit(struct store_install *install, batch_t wal_from,
                           void (*done)(void *arg, int err), void *arg);
-void store_install_cancel(struct store_install *install);
+void store_install_cancel(struct store_install *install); /* At any time but during a commit. */
 
 struct store_stats {
     uint64_t runs_count, runs_bytes;

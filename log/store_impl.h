@@ -62,7 +62,7 @@ struct fetch_job *fetch_begin(struct store *store);
 void fetch_end(struct store *store, struct fetch_job *job);
 void fetch_free_all(struct store *store);
 uint64_t fetch_oldest(const struct store *store); /* Number of the first not applied; or max. */
-bool fetch_waits(const struct store *store);      /* One is not ready. */
+bool fetch_waits(const struct store *store);      /* A worker reads for one. */
 /* Append the seqs of records in runs that are DEPENDENT on ref, as u64, as the fetch found them. */
 void fetch_dependents(const struct fetch_job *job, struct slice stream, seq_t ref,
                       struct buf *seqs);

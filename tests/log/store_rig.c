@@ -60,6 +60,7 @@ void rig_start(struct rig *rig)
 
 void rig_open(struct rig *rig, struct world *world, const char *name, size_t limit_bytes)
 {
+    memset(rig, 0, sizeof(*rig));
     rig->world = world;
     rig->budget.limit_bytes = limit_bytes;
     rig->entries = mem_zero(RIG_ENTRIES_MAX * sizeof(rig->entries[0]));
@@ -189,5 +190,71 @@ int rig_checkpoint(struct rig *rig)
     int err = store_checkpoint(rig->store, flag_done, &asking);
     if (err != 0) return err;
     rig_wait(rig, &asking.done);
+    return asking.err;
+}
+
+/* ---- deltas ---- */
+
+struct making {
+    struct asking asking;
+    struct store_delta *delta;
+};
+
+static void delta_made(void *arg, int err, struct store_delta *delta)
+{
+    struct making *making = arg;
+    making->asking = (struct asking){true, err};
+    making->delta = delta;
+}
+
+/* All of it, in pieces of an odd size. */
+static void delta_carry(struct store_delta *delta, struct store_install *install)
+{
+    uint8_t piece[4001];
+    uint64_t offset = 0;
+    size_t got;
+    do {
+        CHECK(store_delta_read(delta, offset, piece, sizeof(piece), &got) == 0);
+        if (got != 0) store_install_put(install, (struct slice){piece, got});
+        offset += got;
+    } while (got == sizeof(piece));
+    CHECK(offset == store_delta_bytes(delta));
+}
+
+/* The entries that the state stands for, so that a crash can go on from there. */
+static void entries_adopt(struct rig *to, const struct rig *from_rig, index_t index)
+{
+    for (unsigned i = 0; i < to->entries_count; i++)
+        free((void *)to->entries[i].data);
+    to->entries_count = (unsigned)index;
+    for (unsigned i = 0; i < to->entries_count; i++) {
+        struct slice entry = from_rig->entries[i];
+        to->entries[i] =
+            (struct slice){entry.len == 0 ? NULL : mem_copy(entry.data, entry.len), entry.len};
+    }
+}
+
+int rig_seed(struct rig *to, struct rig *from_rig, index_t from)
+{
+    struct making making = {0};
+    struct asking asking = {0};
+    struct store_install *install;
+    CHECK(store_delta_make(from_rig->store, from, delta_made, &making) == 0);
+    rig_wait(from_rig, &making.asking.done);
+    CHECK(making.asking.err == 0);
+    index_t index = store_delta_facts(making.delta)->index;
+    CHECK(store_install_begin(to->store, store_delta_facts(making.delta), from, &install) == 0);
+    delta_carry(making.delta, install);
+    store_delta_release(making.delta);
+    store_install_finish(install, flag_done, &asking);
+    rig_wait(to, &asking.done);
+    if (asking.err != 0) {
+        store_install_cancel(install);
+        return asking.err;
+    }
+    asking.done = false;
+    store_install_commit(install, 1, flag_done, &asking);
+    rig_wait(to, &asking.done);
+    if (asking.err == 0) entries_adopt(to, from_rig, index);
     return asking.err;
 }

@@ -23,7 +23,6 @@ struct rig {
     void *arg;
     char why[256];
     int open_err; /* Of the last store_open. */
-    size_t limit_bytes;
 };
 
 /* A node `name` in world with an empty folder, and its store, open. limit_bytes: the budget. */
