@@ -1,7 +1,7 @@
 /* jepsen/sim/sim_impl.h -- what the files of the simulator share; nobody else includes it.
  *
  * world.c: the queue of events, nodes, their turns and crashes. sim_env.c: the env of a node:
- * timers, tasks, work, files. net.c: links and connections. */
+ * timers, tasks, work, files. net.c: links and wires. net_conn.c: connections. */
 #ifndef JEPSEN_SIM_SIM_IMPL_H_
 #define JEPSEN_SIM_SIM_IMPL_H_
 
@@ -110,8 +110,11 @@ void sim_env_died(struct sim_node *node); /* All timers, tasks, lanes and work a
 
 /* ---- net.c ---- */
 void net_node_init(struct sim_node *node);
-void net_node_died(struct sim_node *node, enum sim_crash how);
 void net_close(struct world *world);
+
+/* ---- net_conn.c ---- */
+void net_conn_init(struct sim_node *node);
+void net_node_died(struct sim_node *node, enum sim_crash how);
 int net_listen(struct env *env, const struct env_address *address,
                void (*accepted)(void *arg, struct env_conn *conn), void *arg,
                struct env_listener **out);
