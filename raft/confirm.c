@@ -56,24 +56,14 @@ struct confirm *confirm_create(struct env *env, unsigned parts_count,
     return confirm;
 }
 
-void confirm_abandon(struct confirm *confirm)
+void confirm_destroy(struct confirm *confirm)
 {
+    env_undefer(confirm->env, &confirm->begin);
     for (size_t i = 0; i < PEERS_MAX; i++)
         free(confirm->owed[i].numbers);
     buf_free(&confirm->out);
     free(confirm->rounds);
     free(confirm);
-}
-
-void confirm_destroy(struct confirm *confirm)
-{
-    CHECK(!confirm->begin.queued);
-    confirm_abandon(confirm);
-}
-
-bool confirm_queued(const struct confirm *confirm)
-{
-    return confirm->begin.queued;
 }
 
 void confirm_ask(struct confirm *confirm, part_t part)

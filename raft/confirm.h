@@ -49,9 +49,7 @@ struct confirm_host {
 /* host: copied. */
 struct confirm *confirm_create(struct env *env, unsigned parts_count,
                                const struct confirm_host *host);
-void confirm_destroy(struct confirm *confirm);      /* No task of it may be queued. */
-bool confirm_queued(const struct confirm *confirm); /* Its task runs later in this turn. */
-void confirm_abandon(struct confirm *confirm);      /* For the simulator's crash. */
+void confirm_destroy(struct confirm *confirm);
 
 /* Begin a round for part at the end of this turn. While one is open it ends first: ask again when
  * it confirmed. */

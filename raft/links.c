@@ -230,6 +230,7 @@ static void out_received(struct env_conn *conn, void *arg, struct slice bytes)
 
 static void links_free(struct links *links)
 {
+    env_undefer(links->env, &links->flush);
     while (links->conns != NULL) {
         struct link_conn *c = links->conns;
         links->conns = c->next;
@@ -238,10 +239,9 @@ static void links_free(struct links *links)
     free(links);
 }
 
-/* The flush task may still be queued when the last connection closes: then it ends links. */
 static void links_closed_check(struct links *links)
 {
-    if (!links->closing || links->conns != NULL || links->flush.queued) return;
+    if (!links->closing || links->conns != NULL) return;
     void (*closed)(void *) = links->closed;
     void *arg = links->closed_arg;
     links_free(links);
@@ -591,6 +591,7 @@ void links_close(struct links *links, void (*closed)(void *arg), void *arg)
 
 void links_abandon(struct links *links)
 {
+    if (!links->closing) env_listener_close(links->env, links->listener);
     links_free(links);
 }
 

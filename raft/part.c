@@ -477,6 +477,7 @@ static void batches_drop(struct part_batches *list)
 
 static void part_free(struct part *part)
 {
+    env_undefer(part->env, &part->work);
     apply_drop(part);
     batches_drop(&part->inflight);
     batches_drop(&part->waiting);
@@ -487,7 +488,6 @@ static void part_free(struct part *part)
 
 void part_close(struct part *part)
 {
-    CHECK(!part->work.queued);
     if (part->staged != NULL) store_install_cancel(part->staged);
     store_close(part->store);
     if (part->gate != NULL) gate_close(part->gate);

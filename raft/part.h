@@ -102,7 +102,8 @@ struct part_host {
     void (*ask)(void *arg, part_t part);
     void (*forget)(void *arg, part_t part); /* Leadership ended: no round is wanted. */
     /* Raft id `from` has a manifest of `index` or later: bring the rows between ours and that one
-     * (store_install_begin and so on); then part_staged. Called again: with a later index. */
+     * (store_install_begin and so on); then part_staged. Called again: with a later index; with
+     * from 0: not any more. */
     void (*fetch)(void *arg, part_t part, uint64_t from, index_t index);
     /* Tell the other replicas what we applied. */
     void (*tell)(void *arg, part_t part, index_t index, uint64_t history);
@@ -133,7 +134,7 @@ MUST_CHECK int part_start(struct part *part, struct wal *wal, const struct gate_
                           size_t members_count);
 /* From now on every request ends with ERR_CANCELED, open ones too, and observers hear no more. */
 void part_end(struct part *part);
-/* No request is open and no task queued: after part_end, part_close may follow. */
+/* No request is open: after part_end, part_close may follow. */
 bool part_idle(const struct part *part);
 void part_close(struct part *part);   /* Waits for the store's work; blocks. */
 void part_abandon(struct part *part); /* For the simulator's crash: frees memory alone. */

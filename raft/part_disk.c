@@ -161,7 +161,8 @@ static void commit_done(void *arg, int err)
 
 static void install_run(struct part *part)
 {
-    if (part->install == INSTALL_WANTED) {
+    /* A checkpoint that ends now would move the manifest that the rows start from. */
+    if (part->install == INSTALL_WANTED && !store_checkpointing(part->store)) {
         if (part->staged != NULL && part->staged_index >= part->install_index) {
             part->install = INSTALL_STAGED;
         } else {
@@ -193,5 +194,7 @@ void disk_run(struct part *part)
 void disk_tick(struct part *part)
 {
     bool open = part->install != INSTALL_NONE && part->install < INSTALL_VOID;
-    if (open && !gate_installing(part->gate)) install_end(part);
+    if (!open || gate_installing(part->gate)) return;
+    part->host.fetch(part->host.arg, part->number, 0, 0);
+    install_end(part);
 }
