@@ -348,7 +348,7 @@ uint64_t client_backoff_ms(struct client *client, unsigned attempts)
 static void client_free(struct client *client)
 {
     for (unsigned i = 0; i < client->nodes_count; i++)
-        node_destroy(client->nodes[i]);
+        client_node_destroy(client->nodes[i]);
     for (uint32_t i = 0; i < client->calls_count; i++) {
         CHECK(client->calls[i]->state == CALL_FREE);
         buf_free(&client->calls[i]->body);
@@ -401,7 +401,7 @@ int client_create(struct env *env, const struct client_config *config, struct cl
     routes_init(client);
     tails_init(client);
     for (unsigned i = 0; i < config->nodes_count; i++)
-        CHECK(node_create(client, &config->nodes[i]) != NULL);
+        CHECK(client_node_create(client, &config->nodes[i]) != NULL);
     client->config_count = config->nodes_count;
     *out = client;
     return 0;
@@ -423,6 +423,6 @@ void client_destroy(struct client *client, void (*closed)(void *arg), void *arg)
     for (struct ready *ready = client->ready; ready != NULL; ready = ready->next)
         env_timer_start(client->env, &ready->timer, 0);
     for (unsigned i = 0; i < client->nodes_count; i++)
-        node_close(client->nodes[i]);
+        client_node_close(client->nodes[i]);
     env_timer_start(client->env, &client->ending, END_LATER_MS);
 }

@@ -28,7 +28,7 @@ static void node_drop(struct client_node *node, int err)
     env_conn_close(node->client->env, node->conn);
 }
 
-void node_say(struct client_node *node, uint8_t kind, struct slice body)
+void client_node_say(struct client_node *node, uint8_t kind, struct slice body)
 {
     CHECK(node->conn != NULL);
     frame_put(env_conn_out(node->client->env, node->conn), kind, body);
@@ -63,7 +63,7 @@ static int take_map(struct client_node *node, struct slice body)
     client->mapped = true;
     for (unsigned i = 0; i < map.nodes_count; i++)
         if (node_at(client, &map.nodes[i]) == NULL)
-            (void)node_create(client, &map.nodes[i].address); /* Full: known ones must do. */
+            (void)client_node_create(client, &map.nodes[i].address); /* Full: known ones must do. */
     if (first) client_mapped(client);
     return 0;
 }
@@ -274,11 +274,11 @@ static void timer_fired(struct env_timer *timer)
         node_drop(node, ERR_TIMEOUT);
         return;
     }
-    if (node->state == NODE_UP) node_say(node, WIRE_PROBE, (struct slice){NULL, 0});
+    if (node->state == NODE_UP) client_node_say(node, WIRE_PROBE, (struct slice){NULL, 0});
     env_timer_start(env, timer, TICK_MS);
 }
 
-struct client_node *node_create(struct client *client, const struct env_address *address)
+struct client_node *client_node_create(struct client *client, const struct env_address *address)
 {
     if (client->nodes_count == CLIENT_NODES_MAX) return NULL;
     struct client_node *node = mem_zero(sizeof(*node));
@@ -290,20 +290,20 @@ struct client_node *node_create(struct client *client, const struct env_address 
     return node;
 }
 
-void node_close(struct client_node *node)
+void client_node_close(struct client_node *node)
 {
     env_timer_stop(node->client->env, &node->timer);
     node_drop(node, 0);
 }
 
-void node_destroy(struct client_node *node)
+void client_node_destroy(struct client_node *node)
 {
     CHECK(node->conn == NULL);
     CHECK(node->sent.first == NULL);
     free(node);
 }
 
-struct client_node *node_by_number(const struct client *client, uint8_t number)
+struct client_node *client_node_by_number(const struct client *client, uint8_t number)
 {
     for (unsigned i = 0; i < client->nodes_count; i++)
         if (client->nodes[i]->number == number && client->nodes[i]->state == NODE_UP)

@@ -188,13 +188,14 @@ void call_expired(struct call *call);
 
 /* ---- client_conn.c: nodes ---- */
 /* One to this address, connecting; NULL when there are CLIENT_NODES_MAX. */
-struct client_node *node_create(struct client *client, const struct env_address *address);
+struct client_node *client_node_create(struct client *client, const struct env_address *address);
 /* Begin to close; gone once its conn is NULL. */
-void node_close(struct client_node *node);
-void node_destroy(struct client_node *node);
-struct client_node *node_by_number(const struct client *client, uint8_t number); /* UP, or NULL. */
+void client_node_close(struct client_node *node);
+void client_node_destroy(struct client_node *node);
+struct client_node *client_node_by_number(const struct client *client,
+                                          uint8_t number); /* UP, or NULL. */
 /* A frame on a connection that is UP. body: copied. */
-void node_say(struct client_node *node, uint8_t kind, struct slice body);
+void client_node_say(struct client_node *node, uint8_t kind, struct slice body);
 
 /* ---- client_tail.c: tails, signals, claims ---- */
 void tails_init(struct client *client);

@@ -20,7 +20,7 @@ static void pause_fired(struct env_timer *timer)
 
 struct client_node *route_node(const struct route *route)
 {
-    return route->leader == 0 ? NULL : node_by_number(route->client, route->leader);
+    return route->leader == 0 ? NULL : client_node_by_number(route->client, route->leader);
 }
 
 /* ---- sending ---- */
@@ -34,7 +34,7 @@ void call_send(struct call *call)
     call->id = ++client->sends << 24 | call->slot;
     wire_set_id(&call->body, call->id);
     call_move(call, CALL_SENT, &node->sent);
-    node_say(node, call->frame, buf_bytes(&call->body));
+    client_node_say(node, call->frame, buf_bytes(&call->body));
 }
 
 static bool has_room(const struct client_node *node, const struct call *call)
@@ -180,7 +180,7 @@ static void seek_fired(struct env_timer *timer)
     client_seek(client);
     for (unsigned i = 0; i < client->nodes_count; i++)
         if (client->nodes[i]->state == NODE_UP && client->nodes[i]->number != 0)
-            node_say(client->nodes[i], WIRE_PROBE, (struct slice){NULL, 0});
+            client_node_say(client->nodes[i], WIRE_PROBE, (struct slice){NULL, 0});
 }
 
 void client_seek(struct client *client)
