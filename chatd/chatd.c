@@ -77,18 +77,20 @@ static int open_front(struct daemon *d)
 
 static int open_workers(struct daemon *d)
 {
+    const struct env_address *listen = &d->config.listen;
     char line[OPTIONS_WHY_BYTES];
-    for (unsigned i = 0; i < d->config.workers_count; i++) {
-        int err = worker_create(&d->front, &d->workers[i]);
-        if (err != 0) {
-            snprintf(line, sizeof(line), "--listen %s:%u: %s", d->config.listen.host,
-                     d->config.listen.port, err_text(err));
-            return refuse(line);
-        }
-        d->workers_count++;
+    int err = transport_probe(listen->host, listen->port); /* Workers share it: ask before. */
+    for (unsigned i = 0; i < d->config.workers_count && err == 0; i++) {
+        err = worker_create(&d->front, &d->workers[i]);
+        if (err == 0) d->workers_count++;
+    }
+    if (err != 0) {
+        snprintf(line, sizeof(line), "--listen %s:%u: %s", listen->host, listen->port,
+                 err_text(err));
+        return refuse(line);
     }
     if (d->config.ops.port == 0) return 0;
-    int err = metrics_create(&d->config.ops, d->workers, d->workers_count, &d->metrics);
+    err = metrics_create(&d->config.ops, d->workers, d->workers_count, &d->metrics);
     if (err == 0) return 0;
     snprintf(line, sizeof(line), "--ops %s:%u: %s", d->config.ops.host, d->config.ops.port,
              err_text(err));

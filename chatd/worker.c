@@ -114,12 +114,12 @@ static void stop_poll(struct env_timer *timer)
 {
     struct worker *worker = CONTAINER_OF(timer, struct worker, stop_timer);
     bool late = env_now_ms(worker->env) >= worker->stop_ms;
-    if (worker->sessions != NULL && late) transport_close(worker->transport);
-    if (worker->sessions != NULL) {
+    if (worker->sessions != NULL && !late) {
         env_timer_start(worker->env, timer, STOP_POLL_MS);
         return;
     }
-    if (!late) transport_close(worker->transport);
+    transport_close(worker->transport); /* Ends what is left before it returns. */
+    CHECK(worker->sessions == NULL);
     worker_end(worker);
 }
 
