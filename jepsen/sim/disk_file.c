@@ -258,18 +258,30 @@ void file_rewind(struct inode *inode, uint64_t at_us)
     }
 }
 
+static void sector_keep(struct inode *inode, uint64_t sector)
+{
+    struct page *page = &inode->pages[sector * DISK_SECTOR_BYTES / PAGE_BYTES];
+    CHECK(page_apart(page));
+    size_t at = (size_t)(sector * DISK_SECTOR_BYTES % PAGE_BYTES);
+    page_put(&page->durable, at, page->now == NULL ? NULL : page->now + at, DISK_SECTOR_BYTES);
+}
+
 /* The sectors of one write that survive go from now to durable. */
-static void change_keep(struct inode *inode, const struct change *change, bool (*keep)(void *arg),
-                        void *arg)
+static void write_keep(struct inode *inode, const struct change *change, bool (*keep)(void *arg),
+                       void *arg)
 {
     uint64_t sector = change->offset / DISK_SECTOR_BYTES;
-    for (uint64_t left = change_sectors(change); left > 0; left--, sector++) {
-        if (!keep(arg)) continue;
-        struct page *page = &inode->pages[sector * DISK_SECTOR_BYTES / PAGE_BYTES];
-        CHECK(page_apart(page));
-        size_t at = (size_t)(sector * DISK_SECTOR_BYTES % PAGE_BYTES);
-        page_put(&page->durable, at, page->now == NULL ? NULL : page->now + at, DISK_SECTOR_BYTES);
-    }
+    for (uint64_t left = change_sectors(change); left > 0; left--, sector++)
+        if (keep(arg)) sector_keep(inode, sector);
+}
+
+/* A truncate that survives wipes what is behind. The sector it cuts goes to the disk with it, as
+ * it was then: file systems write that block before they commit the new size. */
+static void truncate_keep(struct inode *inode, const struct change *change)
+{
+    change_apply(inode, change, DURABLE);
+    if (change->bytes > 0 && change->offset % DISK_SECTOR_BYTES != 0)
+        sector_keep(inode, change->offset / DISK_SECTOR_BYTES);
 }
 
 /* What lies behind the end of a file reads as zeroes when it grows again. */
@@ -286,9 +298,9 @@ void file_cut(struct inode *inode, uint64_t kept_count, bool (*keep)(void *arg),
     for (struct change *c = inode->changes; c != NULL; c = c->next, nth++) {
         if (c->lost) continue;
         change_apply(inode, c, NOW);
-        change_keep(inode, c, keep, arg);
+        write_keep(inode, c, keep, arg);
         if (nth >= kept_count) continue;
-        if (c->truncate) change_apply(inode, c, DURABLE);
+        if (c->truncate) truncate_keep(inode, c);
         change_size(c, &inode->durable_size);
     }
     file_trim(inode);

@@ -55,6 +55,7 @@ static struct env_file *must_make(const char *name, char letter, size_t sectors_
 static void put(struct env_file *file, char letter, size_t bytes, uint64_t offset)
 {
     char data[16 * SECTOR];
+    CHECK(bytes <= sizeof(data));
     memset(data, letter, bytes);
     cr_assert_eq(env_file_write(env, file, data, bytes, offset), 0);
 }
@@ -355,5 +356,77 @@ Test(sim_disk, random_writes_syncs_and_cuts_agree_with_a_model)
         cr_assert_eq(env_file_read(env, file, found, MODEL_BYTES, 0, &got), 0);
         cr_assert_eq(got, MODEL_BYTES);
         cr_assert_eq(memcmp(found, present, MODEL_BYTES), 0, "op %d", op);
+    }
+}
+
+/* ---- what a cut may leave, for any operations ---- */
+
+enum { SHOTS_MAX = 8, SHOT_BYTES = 5000, ROUNDS = 400 };
+
+/* The file as it was after each call since the last sync; the first is what is durable. */
+struct shot {
+    uint64_t size;
+    uint8_t bytes[SHOT_BYTES + SECTOR]; /* Zeroes behind size. */
+};
+static struct shot shots[SHOTS_MAX];
+static size_t shots_count;
+
+static void shot_take(struct env_file *file)
+{
+    CHECK(shots_count < SHOTS_MAX);
+    struct shot *shot = &shots[shots_count++];
+    size_t got;
+    memset(shot, 0, sizeof(*shot));
+    cr_assert_eq(env_file_size(env, file, &shot->size), 0);
+    cr_assert_eq(env_file_read(env, file, shot->bytes, SHOT_BYTES, 0, &got), 0);
+    cr_assert_eq(got, shot->size);
+}
+
+static void change_randomly(struct env_file *file)
+{
+    uint64_t chance = world_random(world), offset = (chance >> 8) % SHOT_BYTES;
+    if (chance % 4 == 0)
+        cr_assert_eq(env_file_truncate(env, file, offset), 0);
+    else if (chance % 4 == 1)
+        put(file, (char)('a' + chance % 26), SHOT_BYTES - offset, offset);
+    else
+        put(file, (char)('A' + chance % 26), 1 + (SHOT_BYTES - offset - 1) % 300, offset);
+    shot_take(file);
+}
+
+/* The size was one of the sizes, and each sector is as it was at one of the moments. */
+static void expect_possible(struct env_file *file)
+{
+    struct shot left = {0};
+    size_t got, k;
+    cr_assert_eq(env_file_size(env, file, &left.size), 0);
+    cr_assert_eq(env_file_read(env, file, left.bytes, SHOT_BYTES, 0, &got), 0);
+    for (k = 0; k < shots_count && shots[k].size != left.size; k++) {
+    }
+    cr_assert_lt(k, shots_count, "a size it never had");
+    for (uint64_t at = 0; at < left.size; at += SECTOR) {
+        size_t bytes = left.size - at < SECTOR ? (size_t)(left.size - at) : SECTOR;
+        for (k = 0; k < shots_count; k++)
+            if (memcmp(shots[k].bytes + at, left.bytes + at, bytes) == 0) break;
+        cr_assert_lt(k, shots_count, "sector %u was never so", (unsigned)(at / SECTOR));
+    }
+}
+
+Test(sim_disk, a_cut_leaves_what_was_there_at_some_moment)
+{
+    struct env_file *file = must_make(path, 'x', 4);
+    for (int round = 0; round < ROUNDS; round++) {
+        shots_count = 0;
+        shot_take(file);
+        for (uint64_t n = world_random(world) % SHOTS_MAX; n > 0; n--)
+            change_randomly(file);
+        if (round % 3 == 0) {
+            cr_assert_eq(env_file_sync(env, file), 0);
+            shots[0] = shots[shots_count - 1];
+            shots_count = 1;
+        }
+        sim_node_crash(node, SIM_POWER);
+        file = must_open(path);
+        expect_possible(file);
     }
 }
