@@ -123,11 +123,27 @@ static void stop_poll(struct env_timer *timer)
     worker_end(worker);
 }
 
+/* {"drain":...}: come back elsewhere, at a moment of your own within the time we take. */
+static void say_drain(struct worker *worker)
+{
+    struct buf out = {0};
+    out_object(&out);
+    out_key(&out, "drain");
+    out_object(&out);
+    out_key_uint(&out, "after_ms", 0);
+    out_key_uint(&out, "spread_ms", STOP_MS / 2);
+    out_object_end(&out);
+    out_object_end(&out);
+    for (struct session *s = worker->sessions; s != NULL; s = s->next) session_say(s, &out);
+    buf_free(&out);
+}
+
 static void stop_asked(uv_async_t *async)
 {
     struct worker *worker = CONTAINER_OF(async, struct worker, stop_asked);
     if (worker->stopping) return;
     worker->stopping = true;
+    say_drain(worker);
     worker->stop_ms = env_now_ms(worker->env) + STOP_MS;
     unsigned rate = transport_conns(worker->transport) * 1000 / (STOP_MS / 2);
     transport_drain(worker->transport, rate < DRAIN_PER_SECOND_MIN ? DRAIN_PER_SECOND_MIN : rate);
