@@ -130,25 +130,36 @@ static void stop_all(const struct dev *dev)
         signal_all(dev, "logd", dev->cluster.nodes_count, SIGKILL);
 }
 
+/* In the child: never returns. report closes by itself when the program runs. */
+static void spawn_child(int log, int report, char *const argv[])
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    signals(SIG_UNBLOCK, NULL);
+    (void)setsid();
+    if (null >= 0 && dup2(null, 0) >= 0 && dup2(log, 1) >= 0 && dup2(log, 2) >= 0)
+        execv(argv[0], argv);
+    int number = errno;
+    (void)!write(report, &number, sizeof(number));
+    _exit(127);
+}
+
 /* Start argv[0] with its output in a log file, in a session of its own. */
 static int spawn(const struct dev *dev, const char *name, uint64_t number, char *const argv[])
 {
     char path[PATH_BYTES];
+    int report[2], failed = 0;
     path_of(dev, path, name, number, ".log");
     int log = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (log < 0) return cli_fail(EXIT_USAGE, "%s: %s", path, strerror(errno));
+    CHECK(pipe2(report, O_CLOEXEC) == 0);
     pid_t pid = fork();
-    if (pid == 0) {
-        int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
-        signals(SIG_UNBLOCK, NULL);
-        if (null < 0 || dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0) _exit(127);
-        (void)setsid();
-        execv(argv[0], argv);
-        fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
-        _exit(127);
-    }
+    if (pid == 0) spawn_child(log, report[1], argv);
     close(log);
+    close(report[1]);
+    if (pid > 0 && read(report[0], &failed, sizeof(failed)) != sizeof(failed)) failed = 0;
+    close(report[0]);
     if (pid < 0) return cli_fail(EXIT_FAILED, "fork: %s", strerror(errno));
+    if (failed != 0) return cli_fail(EXIT_FAILED, "%s: %s", argv[0], strerror(failed));
     path_of(dev, path, name, number, ".pid");
     FILE *file = fopen(path, "we");
     if (file == NULL) return cli_fail(EXIT_USAGE, "%s: %s", path, strerror(errno));

@@ -365,7 +365,7 @@ static void node_end(struct node *node)
 static void node_close(struct node *node)
 {
     node->state = NODE_CLOSING;
-    node->closing_count = (node->links != NULL) + (node->install != NULL);
+    node->closing_count = (node->links != NULL ? 1u : 0u) + (node->install != NULL ? 1u : 0u);
     if (node->links != NULL) links_close(node->links, links_gone, node);
     if (node->install != NULL) install_close(node->install, install_gone, node);
 }
