@@ -26,6 +26,7 @@ struct wire_leader serve_leader_of(const struct serve *serve, const struct part 
 static int conn_close(struct serve_conn *c, int err)
 {
     if (c->state == CONN_CLOSED) return err;
+    if (c->state == CONN_OPEN) tails_conn_end(&c->tails);
     c->state = CONN_CLOSED;
     env_conn_close(c->serve->env, c->conn);
     return err;
@@ -104,6 +105,7 @@ static int take_hello(struct serve_conn *c, struct slice body)
         return serve_refuse(c, ERR_FOREIGN, "this node belongs to another cluster");
     c->client = m.client;
     c->state = CONN_OPEN;
+    tails_conn_begin(&c->tails, serve->tails, c->conn, m.client);
     say_welcome(c);
     return 0;
 }
@@ -146,6 +148,18 @@ static int take_frame(void *arg, uint8_t kind, struct slice body)
         case WIRE_HEADS:
             err = serve_take_heads(c, body);
             break;
+        case WIRE_TAIL_OPEN:
+            err = serve_take_tail_open(c, body);
+            break;
+        case WIRE_TAIL_CLOSE:
+            err = serve_take_tail_close(c, body);
+            break;
+        case WIRE_SIGNAL:
+            err = serve_take_signal(c, body);
+            break;
+        case WIRE_CLAIMS:
+            err = serve_take_claims(c, body);
+            break;
         default:
             return serve_refuse(c, ERR_INVAL, "a message of unknown kind");
     }
@@ -167,6 +181,7 @@ static void conn_closed(struct env_conn *conn, void *arg, int err)
     struct serve *serve = c->serve;
     (void)conn;
     (void)err;
+    if (c->state == CONN_OPEN) tails_conn_end(&c->tails);
     serve_requests_orphan(c);
     if (c->next != NULL) c->next->prev = c->prev;
     if (c->prev != NULL)
@@ -178,8 +193,16 @@ static void conn_closed(struct env_conn *conn, void *arg, int err)
     free(c);
 }
 
+static void conn_drained(struct env_conn *conn, void *arg)
+{
+    struct serve_conn *c = arg;
+    (void)conn;
+    if (c->state == CONN_OPEN) tails_conn_drained(&c->tails);
+}
+
 static const struct env_conn_ops conn_ops = {
     .received = conn_received,
+    .drained = conn_drained,
     .closed = conn_closed,
 };
 
@@ -231,6 +254,7 @@ int serve_create(struct env *env, const struct serve_config *config, struct serv
     }
     env_timer_init(&serve->sweep, sweep_fired);
     env_task_init(&serve->tell, ENV_PHASE_WORK, tell_run);
+    serve->tails = tails_create(env);
     env_timer_start(env, &serve->sweep, SWEEP_MS);
     *out = serve;
     return 0;
@@ -244,10 +268,16 @@ uint16_t serve_port(const struct serve *serve)
 static void part_leading(void *arg, struct part *part, bool leading)
 {
     struct serve *serve = arg;
-    (void)leading;
+    tails_leading(serve->tails, part_number(part), leading);
     if (serve->closed) return;
     serve->changed[part_number(part)] = true;
     env_defer(serve->env, &serve->tell);
+}
+
+static void part_applied_txn(void *arg, const struct applied_txn *applied)
+{
+    struct serve *serve = arg;
+    tails_applied(serve->tails, applied);
 }
 
 void serve_join(struct serve *serve, const struct wire_map *map, uint8_t node,
@@ -257,11 +287,13 @@ void serve_join(struct serve *serve, const struct wire_map *map, uint8_t node,
     CHECK(node != 0);
     serve->map = *map;
     serve->node = node;
+    tails_join(serve->tails, serve->parts, map->parts_count);
     for (unsigned i = 0; i < map->parts_count; i++) {
         serve->parts[i] = parts[i];
         if (parts[i] == NULL) continue;
-        struct part_observer observer = {.leading = part_leading, .arg = serve};
+        struct part_observer observer = {part_applied_txn, part_leading, serve};
         part_observe(parts[i], &observer);
+        tails_leading(serve->tails, (part_t)i, part_leads(parts[i]));
     }
     /* Who asked before greets again, as of a node with a number. */
     for (struct serve_conn *c = serve->conns; c != NULL; c = c->next)
@@ -283,6 +315,7 @@ void serve_close(struct serve *serve)
     serve->closed = true;
     env_listener_close(serve->env, serve->listener);
     env_timer_stop(serve->env, &serve->sweep);
+    tails_stop(serve->tails);
     for (struct serve_conn *c = serve->conns; c != NULL; c = c->next)
         (void)conn_close(c, ERR_CLOSED);
 }
@@ -293,6 +326,7 @@ void serve_destroy(struct serve *serve)
     CHECK(serve->conns == NULL);
     CHECK(serve->stats.requests_open == 0);
     CHECK(!serve->tell.queued);
+    tails_destroy(serve->tails);
     serve_requests_free(serve, false);
     free(serve);
 }
@@ -302,10 +336,12 @@ void serve_abandon(struct serve *serve)
     while (serve->conns != NULL) {
         struct serve_conn *c = serve->conns;
         serve->conns = c->next;
+        if (c->state == CONN_OPEN) tails_conn_end(&c->tails);
         serve_requests_orphan(c);
         frame_parser_free(&c->parser);
         free(c);
     }
+    tails_destroy(serve->tails);
     serve_requests_free(serve, true);
     free(serve);
 }
@@ -313,4 +349,6 @@ void serve_abandon(struct serve *serve)
 void serve_stats(const struct serve *serve, struct serve_stats *out)
 {
     *out = serve->stats;
+    out->tails_count = tails_count(serve->tails);
+    out->sessions_count = tails_sessions_count(serve->tails);
 }

@@ -46,9 +46,11 @@ void serve_map_changed(struct serve *serve, const struct wire_map *map);
 /* Stop listening and close all connections; partitions may end afterwards. Requests that a
  * partition still holds end there; then serve_destroy. */
 void serve_close(struct serve *serve);
-/* After serve_close, once no partition holds a request and in a later turn than it: frees. */
+/* After serve_close, once the partitions have ended what they held and their stores are closed, and
+ * in a later turn than both: frees. */
 void serve_destroy(struct serve *serve);
-/* For the simulator's crash: frees memory alone; env and partitions are gone already. */
+/* For the simulator's crash: frees memory alone; calls to env have no effect any more, partitions
+ * may be gone. */
 void serve_abandon(struct serve *serve);
 
 struct serve_stats {
@@ -64,7 +66,6 @@ enum {
     SERVE_CONNECTIONS_MAX = 1024,               /* Front-ends' workers and tools. */
     SERVE_REQUESTS_MAX = 65536,                 /* Open at once on this node. */
     SERVE_CONN_REQUESTS_MAX = 32768,            /* Open at once on one connection. */
-    SERVE_TAILS_MAX = 200000,                   /* On this node: a few hundred bytes each. */
     SERVE_BACKLOG_BYTES_MAX = 32 * 1024 * 1024, /* Answers one client did not read. */
     SERVE_HELLO_MS = 10000,                     /* A connection says hello within this time. */
     SERVE_SILENT_MS = 30000,                    /* A client says something at least this often. */

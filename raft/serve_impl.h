@@ -4,6 +4,7 @@
 
 #include "raft/frame.h"
 #include "raft/serve.h"
+#include "raft/tails.h"
 
 enum conn_state {
     CONN_HELLO, /* Accepted; nothing but HELLO may come. */
@@ -21,6 +22,7 @@ struct serve_conn {
     uint64_t heard_ms;        /* When it said something last. */
     struct request *requests; /* Open ones. */
     unsigned requests_count;
+    struct tails_conn tails; /* From CONN_OPEN on. */
 };
 
 /* What all kinds of open requests share; embedded first. A partition holds it. */
@@ -44,6 +46,7 @@ struct serve {
     struct wire_map map;
     uint8_t node; /* 0 before serve_join. */
     struct part *parts[PARTITIONS_MAX];
+    struct tails *tails;
     struct serve_conn *conns;
     struct request *orphans;       /* Open ones whose connection closed. */
     struct txn_request *free_txns; /* Kept for the next ones. */
@@ -65,6 +68,11 @@ MUST_CHECK int serve_take_txn(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_query(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_heads(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_ask(struct serve_conn *c, uint8_t kind, struct slice body);
+
+MUST_CHECK int serve_take_tail_open(struct serve_conn *c, struct slice body);
+MUST_CHECK int serve_take_tail_close(struct serve_conn *c, struct slice body);
+MUST_CHECK int serve_take_signal(struct serve_conn *c, struct slice body);
+MUST_CHECK int serve_take_claims(struct serve_conn *c, struct slice body);
 
 /* The connection is about to go; its open requests stay, as orphans. */
 void serve_requests_orphan(struct serve_conn *c);

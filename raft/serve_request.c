@@ -357,3 +357,44 @@ int serve_take_ask(struct serve_conn *c, uint8_t kind, struct slice body)
     buf_free(&text);
     return 0;
 }
+
+/* ---- tails, signals, claims ---- */
+
+int serve_take_tail_open(struct serve_conn *c, struct slice body)
+{
+    struct wire_tail_open m;
+    int err = wire_tail_open_decode(body, &m);
+    if (err == 0) err = tails_open(&c->tails, &m);
+    return err == 0 ? 0 : serve_refuse(c, err, "not a tail to open");
+}
+
+int serve_take_tail_close(struct serve_conn *c, struct slice body)
+{
+    uint64_t tail;
+    int err = wire_tail_close_decode(body, &tail);
+    if (err != 0) return serve_refuse(c, err, "not a tail to close");
+    tails_close(&c->tails, tail);
+    return 0;
+}
+
+int serve_take_signal(struct serve_conn *c, struct slice body)
+{
+    struct wire_signal m;
+    int err = wire_signal_decode(body, &m);
+    if (err != 0) return serve_refuse(c, err, "not a signal");
+    struct part *part = part_of(c->serve, m.stream);
+    if (part != NULL && part_leads(part)) tails_signal(c->serve->tails, &m);
+    return 0;
+}
+
+int serve_take_claims(struct serve_conn *c, struct slice body)
+{
+    struct reader r = reader_of(body);
+    while (reader_left(&r) > 0) {
+        struct wire_claim m;
+        int err = wire_claim_decode(&r, &m);
+        if (err != 0) return serve_refuse(c, err, "not claims");
+        tails_claim(&c->tails, &m);
+    }
+    return 0;
+}
