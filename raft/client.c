@@ -316,7 +316,7 @@ void client_when_ready(struct client *client, uint32_t deadline_ms,
 void client_mapped(struct client *client)
 {
     routes_mapped(client);
-    tails_mapped(client);
+    client_tails_mapped(client);
     for (struct ready *ready = client->ready; ready != NULL; ready = ready->next)
         env_timer_start(client->env, &ready->timer, 0);
 }
@@ -356,7 +356,7 @@ static void client_free(struct client *client)
     }
     free(client->calls);
     lanes_free(client);
-    tails_free(client);
+    client_tails_free(client);
     deadlines_close(&client->deadlines);
     free(client);
 }
@@ -399,7 +399,7 @@ int client_create(struct env *env, const struct client_config *config, struct cl
     env_timer_init(&client->ending, ending_fired);
     deadlines_init(&client->deadlines, env, deadline_passed);
     routes_init(client);
-    tails_init(client);
+    client_tails_init(client);
     for (unsigned i = 0; i < config->nodes_count; i++)
         CHECK(client_node_create(client, &config->nodes[i]) != NULL);
     client->config_count = config->nodes_count;
@@ -414,7 +414,7 @@ void client_destroy(struct client *client, void (*closed)(void *arg), void *arg)
     client->closed = closed;
     client->closed_arg = arg;
     routes_close(client);
-    tails_close(client);
+    client_tails_close(client);
     for (uint32_t i = 0; i < client->calls_count; i++) {
         struct call *call = client->calls[i];
         if (call->state == CALL_WAITING || call->state == CALL_SENT)

@@ -100,7 +100,7 @@ static int take_welcome(struct client_node *node, struct slice body)
     while (node->asks.first != NULL)
         call_send(node->asks.first);
     client_flush(client);
-    tails_node_up(client, node);
+    client_tails_node_up(client, node);
     return 0;
 }
 
@@ -175,9 +175,9 @@ static int take_frame_up(struct client_node *node, uint8_t kind, struct slice bo
         case WIRE_HEADS_DONE:
             return take_heads_done(node, body);
         case WIRE_TAIL_EVENTS:
-            return tails_take_events(node, body);
+            return client_tails_take_events(node, body);
         case WIRE_TAIL_ENDED:
-            return tails_take_ended(node, body);
+            return client_tails_take_ended(node, body);
         case WIRE_TEXT_DONE:
             return take_text_done(node, body);
         default:
@@ -228,7 +228,7 @@ static void node_lose(struct client_node *node)
 {
     while (node->sent.last != NULL)
         call_lost(node->sent.last);
-    tails_node_down(node->client, node);
+    client_tails_node_down(node->client, node);
     client_seek(node->client);
 }
 

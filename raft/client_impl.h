@@ -198,15 +198,15 @@ struct client_node *client_node_by_number(const struct client *client,
 void client_node_say(struct client_node *node, uint8_t kind, struct slice body);
 
 /* ---- client_tail.c: tails, signals, claims ---- */
-void tails_init(struct client *client);
-void tails_free(struct client *client);
-void tails_close(struct client *client); /* Says nothing more. */
-void tails_mapped(struct client *client);
-void tails_node_up(struct client *client, struct client_node *node);
-void tails_node_down(struct client *client, const struct client_node *node);
-void tails_moved(struct client *client, const struct route *route); /* Another leader. */
+void client_tails_init(struct client *client);
+void client_tails_free(struct client *client);
+void client_tails_close(struct client *client); /* Says nothing more. */
+void client_tails_mapped(struct client *client);
+void client_tails_node_up(struct client *client, struct client_node *node);
+void client_tails_node_down(struct client *client, const struct client_node *node);
+void client_tails_moved(struct client *client, const struct route *route); /* Another leader. */
 /* ERR_CORRUPT: close the connection. */
-MUST_CHECK int tails_take_events(struct client_node *node, struct slice body);
-MUST_CHECK int tails_take_ended(struct client_node *node, struct slice body);
+MUST_CHECK int client_tails_take_events(struct client_node *node, struct slice body);
+MUST_CHECK int client_tails_take_ended(struct client_node *node, struct slice body);
 
 #endif /* RAFT_CLIENT_IMPL_H_ */

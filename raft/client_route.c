@@ -158,7 +158,7 @@ void route_learn(struct route *route, uint8_t leader, term_t term, uint8_t speak
     env_timer_stop(client->env, &route->pause); /* That was about the one before. */
     for (unsigned i = 0; i < client->nodes_count; i++)
         if (client->nodes[i]->number != leader) recall(route, client->nodes[i]);
-    tails_moved(client, route);
+    client_tails_moved(client, route);
     client_flush(client);
 }
 

@@ -239,7 +239,7 @@ static void tail_detach(struct client_tail *tail)
     tail->id = 0;
 }
 
-int tails_take_events(struct client_node *node, struct slice body)
+int client_tails_take_events(struct client_node *node, struct slice body)
 {
     struct client *client = node->client;
     uint64_t id;
@@ -260,7 +260,7 @@ int tails_take_events(struct client_node *node, struct slice body)
     return err;
 }
 
-int tails_take_ended(struct client_node *node, struct slice body)
+int client_tails_take_ended(struct client_node *node, struct slice body)
 {
     struct wire_end m;
     int err = wire_tail_ended_decode(body, &m);
@@ -413,25 +413,25 @@ void client_release(struct client *client, struct slice stream, struct slice key
 
 /* ---- what happens to nodes and leaders ---- */
 
-void tails_mapped(struct client *client)
+void client_tails_mapped(struct client *client)
 {
     open_all(client);
 }
 
-void tails_node_up(struct client *client, struct client_node *node)
+void client_tails_node_up(struct client *client, struct client_node *node)
 {
     say_claims(client, node, NULL);
     open_all(client);
 }
 
-void tails_node_down(struct client *client, const struct client_node *node)
+void client_tails_node_down(struct client *client, const struct client_node *node)
 {
     struct client_tails *tails = client->tails;
     for (uint32_t i = 0; i < tails->slots_count; i++)
         if (tails->tails[i] != NULL && tails->tails[i]->node == node) tail_detach(tails->tails[i]);
 }
 
-void tails_moved(struct client *client, const struct route *route)
+void client_tails_moved(struct client *client, const struct route *route)
 {
     struct client_tails *tails = client->tails;
     struct client_node *node = route_node(route);
@@ -448,7 +448,7 @@ void tails_moved(struct client *client, const struct route *route)
 
 /* ---- life ---- */
 
-void tails_init(struct client *client)
+void client_tails_init(struct client *client)
 {
     struct client_tails *tails = mem_zero(sizeof(*tails));
     tails->client = client;
@@ -457,13 +457,13 @@ void tails_init(struct client *client)
     client->tails = tails;
 }
 
-void tails_close(struct client *client)
+void client_tails_close(struct client *client)
 {
     env_timer_stop(client->env, &client->tails->again);
     env_timer_stop(client->env, &client->tails->repeat);
 }
 
-void tails_free(struct client *client)
+void client_tails_free(struct client *client)
 {
     struct client_tails *tails = client->tails;
     for (uint32_t i = 0; i < tails->slots_count; i++)

@@ -5,9 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "log/entry.h"
 #include "log/pack.h"
 
-enum { RECORDS_MAX = 200000, PRODUCERS_MAX = 256, STREAMS_MAX = 64, HELD_MAX = 4096 };
+enum { RECORDS_MAX = 100000, ENTRIES_MAX = 100000, HELD_MAX = 4096, PRODUCERS_MAX = 64 };
 
 struct held {
     struct part_txn *req;
@@ -15,48 +16,47 @@ struct held {
     int answer; /* 0: its outcome. */
     bool lost;  /* It is not done. */
 };
+/* Asked, to be answered at the end of the turn. */
+struct asked {
+    void (*answer)(struct part *part, void *req, int err);
+    void *req;
+    int err;
+};
 struct part {
     struct fake *fake;
     struct env *env;
     unsigned node;
     part_t number;
+    struct store *store;
+    struct store_fetch fetch;
+    bool fetching;
+    index_t index;              /* Being applied. */
+    bool told;                  /* leading(true) was said last. */
     struct held held[HELD_MAX]; /* Taken, not committed. */
     unsigned held_count;
+    struct held *applying; /* What entry `answers` came from; answered by place. */
+    index_t answers;
     struct env_timer commit;
     struct env_task turn;
-    struct part_read *reads;
-    struct part_heads *heads;
-    struct part_confirm *confirms;
-    struct {
-        struct part_txn *req;
-        int err;
-    } refused[HELD_MAX];
-    unsigned refused_count;
+    struct asked asked[HELD_MAX];
+    unsigned asked_count;
     struct part_observer observer;
 };
-struct producer {
-    char stream[32], name[32];
-    uint64_t n;
-    uint64_t content[64], seq[64]; /* By n % 64. */
-};
-struct stream {
-    char name[32];
-    struct stream_head head;
+struct log {
+    struct buf *entries; /* Entry index - 1. */
+    index_t count, recorded;
+    unsigned leader;
+    term_t term;
 };
 struct fake {
     unsigned nodes_count, parts_count;
     struct part *parts[FAKE_NODES_MAX + 1][FAKE_PARTS_MAX];
-    unsigned leader[FAKE_PARTS_MAX];
-    term_t term[FAKE_PARTS_MAX];
-    index_t index[FAKE_PARTS_MAX];
+    struct log logs[FAKE_PARTS_MAX];
     struct fake_odds odds;
     uint64_t commit_us;
+    struct store_budget budget;
     struct fake_record *records;
     unsigned records_count;
-    struct producer producers[PRODUCERS_MAX];
-    unsigned producers_count;
-    struct stream streams[STREAMS_MAX];
-    unsigned streams_count;
 };
 
 static void text_of(struct slice s, char out[32])
@@ -66,92 +66,102 @@ static void text_of(struct slice s, char out[32])
     if (s.len > 0) memcpy(out, s.data, s.len);
 }
 
-static struct stream *stream_get(struct fake *fake, struct slice name, bool make)
+static struct log *log_of(const struct part *part)
 {
-    for (unsigned i = 0; i < fake->streams_count; i++)
-        if (slice_equal(slice_str(fake->streams[i].name), name)) return &fake->streams[i];
-    if (!make) return NULL;
-    CHECK(fake->streams_count < STREAMS_MAX);
-    struct stream *stream = &fake->streams[fake->streams_count++];
-    text_of(name, stream->name);
-    stream->head.first = 1;
-    return stream;
+    return &part->fake->logs[part->number];
 }
 
-static struct producer *producer_get(struct fake *fake, struct slice stream, struct slice name)
-{
-    for (unsigned i = 0; i < fake->producers_count; i++) {
-        struct producer *one = &fake->producers[i];
-        if (slice_equal(slice_str(one->name), name) && slice_equal(slice_str(one->stream), stream))
-            return one;
-    }
-    CHECK(fake->producers_count < PRODUCERS_MAX);
-    struct producer *one = &fake->producers[fake->producers_count++];
-    *one = (struct producer){0};
-    text_of(stream, one->stream);
-    text_of(name, one->name);
-    return one;
-}
+/* ---- applying ---- */
 
-/* ---- the truth ---- */
-
-/* True: *out has the answer, nothing is to be done. */
-static bool seen_before(struct producer *producer, const struct txn *txn, struct outcome *out)
-{
-    if (producer == NULL || txn->n == producer->n + 1) return false;
-    out->last_n = producer->n;
-    if (txn->n > producer->n) {
-        out->status = ERR_GAP;
-        return true;
-    }
-    out->duplicate = true;
-    out->details = producer->n - txn->n < 32;
-    if (!out->details) return true;
-    if (producer->content[txn->n % 64] != txn_content_hash(txn)) {
-        *out = (struct outcome){.status = ERR_REUSED, .last_n = producer->n};
-        return true;
-    }
-    out->first = out->last = producer->seq[txn->n % 64];
-    return true;
-}
-
-static void apply(struct part *part, const struct txn *txn, struct outcome *out)
+/* The first replica that applies an entry writes it into the test's book. */
+static void record(struct part *part, const struct applied_txn *applied)
 {
     struct fake *fake = part->fake;
-    struct producer *producer = NULL;
-    *out = (struct outcome){.details = true};
-    if (txn->producer.len > 0) producer = producer_get(fake, txn->stream, txn->producer);
-    if (seen_before(producer, txn, out)) return;
-    CHECK(txn->records_count == 1);
-    CHECK(fake->records_count < RECORDS_MAX);
-    struct stream *stream = stream_get(fake, txn->stream, true);
-    stream->head.last++;
-    stream->head.version++;
-    stream->head.index = ++fake->index[part->number];
-    struct fake_record *record = &fake->records[fake->records_count++];
-    *record = (struct fake_record){.n = txn->n, .seq = stream->head.last};
-    text_of(txn->stream, record->stream);
-    text_of(txn->producer, record->producer);
-    text_of(txn->records[0].payload, record->payload);
-    if (producer != NULL) {
-        producer->n = txn->n;
-        producer->content[txn->n % 64] = txn_content_hash(txn);
-        producer->seq[txn->n % 64] = record->seq;
-        out->last_n = txn->n;
+    const struct txn *txn = applied->txn;
+    if (applied->outcome->status != 0 || applied->outcome->duplicate) return;
+    for (unsigned i = 0; i < txn->records_count; i++) {
+        CHECK(fake->records_count < RECORDS_MAX);
+        struct fake_record *one = &fake->records[fake->records_count++];
+        *one = (struct fake_record){.n = txn->n, .seq = applied->outcome->first + i};
+        text_of(txn->stream, one->stream);
+        text_of(txn->producer, one->producer);
+        text_of(txn->records[i].payload, one->payload);
     }
-    out->first = out->last = record->seq;
-    out->version = stream->head.version;
 }
 
-static void held_apply(struct part *part, struct held *held, struct outcome *out)
+static void each_applied(void *arg, const struct applied_txn *applied)
 {
-    struct txn txn;
-    CHECK(txn_decode(buf_bytes(&held->bytes), &txn) == 0);
-    apply(part, &txn, out);
-    txn_free(&txn);
+    struct part *part = arg;
+    if (part->index > log_of(part)->recorded) record(part, applied);
+    if (part->observer.applied != NULL) part->observer.applied(part->observer.arg, applied);
+    struct held *held = part->applying;
+    if (part->index != part->answers) return;
+    while (held->lost)
+        held++; /* It is not in the entry. */
+    part->applying = held + 1;
+    bool known = held->answer == 0;
+    held->req->done(held->req, held->answer, known ? applied->outcome : NULL, 0);
 }
 
-/* ---- replicas ---- */
+static void lead_tell(struct part *part)
+{
+    bool leads = part_leads(part);
+    if (leads == part->told) return;
+    part->told = leads;
+    if (part->observer.leading != NULL) part->observer.leading(part->observer.arg, part, leads);
+}
+
+static void catch_up(struct part *part);
+
+static void fetched(struct store_fetch *fetch, int err)
+{
+    struct part *part = CONTAINER_OF(fetch, struct part, fetch);
+    CHECK(err == 0);
+    part->fetching = false;
+    struct log *log = log_of(part);
+    index_t index = store_facts(part->store)->index + 1;
+    part->index = index;
+    err = store_apply(part->store, index, log->term, fetch->entry, each_applied, part);
+    CHECK(err == 0);
+    if (log->recorded < index) log->recorded = index;
+    catch_up(part);
+}
+
+static void catch_up(struct part *part)
+{
+    struct log *log = log_of(part);
+    while (!part->fetching && store_facts(part->store)->index < log->count) {
+        index_t index = store_facts(part->store)->index + 1;
+        part->fetch =
+            (struct store_fetch){.entry = buf_bytes(&log->entries[index - 1]), .done = fetched};
+        part->fetching = true;
+        if (!store_fetch(part->store, &part->fetch)) return;
+        fetched(&part->fetch, 0);
+    }
+    if (!part->fetching) lead_tell(part);
+}
+
+/* The first `count` of what part holds become one entry, whose index it gives; 0: none does. */
+static index_t commit(struct part *part, struct held *held, unsigned count)
+{
+    struct log *log = log_of(part);
+    struct entry entry = {0};
+    for (unsigned i = 0; i < count; i++)
+        if (!held[i].lost) entry_add(&entry, buf_bytes(&held[i].bytes));
+    bool any = entry.count > 0;
+    CHECK(log->count < ENTRIES_MAX);
+    if (any) entry_close(&entry, env_wall_ms(part->env), &log->entries[log->count++]);
+    entry_free(&entry);
+    return any ? log->count : 0;
+}
+
+static void followers_wake(struct part *part)
+{
+    for (unsigned node = 1; node <= part->fake->nodes_count; node++) {
+        struct part *other = part->fake->parts[node][part->number];
+        if (other != NULL && other != part) env_defer(other->env, &other->turn);
+    }
+}
 
 static void commit_fired(struct env_timer *timer)
 {
@@ -159,82 +169,53 @@ static void commit_fired(struct env_timer *timer)
     unsigned count = part->held_count;
     struct held *held = mem_copy(part->held, count * sizeof(*held));
     part->held_count = 0;
+    CHECK(!part->fetching); /* Stores of this size have all rows in memory. */
+    part->answers = commit(part, held, count);
+    part->applying = held;
+    catch_up(part);
     for (unsigned i = 0; i < count; i++) {
-        struct outcome outcome = {0};
-        if (!held[i].lost) held_apply(part, &held[i], &outcome);
+        if (held[i].lost) held[i].req->done(held[i].req, held[i].answer, NULL, 0);
         buf_free(&held[i].bytes);
-        held[i].req->done(held[i].req, held[i].answer, held[i].answer == 0 ? &outcome : NULL, 0);
     }
     free(held);
+    followers_wake(part);
 }
 
-static void answer_read(struct part *part, struct part_read *req, int err)
-{
-    struct store_query *query = &req->query;
-    struct stream *stream = stream_get(part->fake, query->stream, false);
-    if (err == 0 && stream == NULL) err = ERR_NO_STREAM;
-    if (err == 0) query->head = stream->head;
-    for (unsigned i = 0; err == 0 && i < part->fake->records_count; i++) {
-        const struct fake_record *from = &part->fake->records[i];
-        if (query->kind != STORE_RECORDS || query->rows_count == query->limit_count) break;
-        if (strcmp(from->stream, stream->name) != 0 || from->seq < query->from) continue;
-        struct record_view view = {.seq = from->seq,
-                                   .n = from->n,
-                                   .producer = slice_str(from->producer),
-                                   .payload = slice_str(from->payload)};
-        record_encode(&view, &query->rows);
-        query->rows_count++;
-    }
-    req->done(req, err);
-}
+/* ---- answering ---- */
 
-static void answer_heads(struct part *part, struct part_heads *req, int err)
+static void ask(struct part *part, void *req, int err,
+                void (*answer)(struct part *part, void *req, int err))
 {
-    for (unsigned i = 0; err == 0 && i < req->heads.streams_count; i++) {
-        struct stream *stream = stream_get(part->fake, req->heads.streams[i], false);
-        if (stream == NULL || stream->head.index <= req->heads.since) continue;
-        buf_varint(&req->heads.out, i);
-        stream_head_encode(&stream->head, &req->heads.out);
-        req->heads.hits_count++;
-    }
-    req->index = part->fake->index[part->number];
-    req->done(req, err);
+    CHECK(part->asked_count < HELD_MAX);
+    part->asked[part->asked_count++] = (struct asked){answer, req, err};
+    env_defer(part->env, &part->turn);
 }
 
 static void turn_run(struct env_task *task)
 {
     struct part *part = CONTAINER_OF(task, struct part, turn);
-    int err = part_leads(part) ? 0 : ERR_NOT_LEADER;
-    while (part->refused_count > 0) {
-        unsigned i = --part->refused_count;
-        part->refused[i].req->done(part->refused[i].req, part->refused[i].err, NULL, 5);
+    catch_up(part);
+    unsigned count = part->asked_count;
+    struct asked *asked = mem_copy(part->asked, count * sizeof(*asked));
+    part->asked_count = 0;
+    for (unsigned i = 0; i < count; i++) {
+        int err = asked[i].err;
+        if (err == 0 && !part_leads(part)) err = ERR_NOT_LEADER;
+        asked[i].answer(part, asked[i].req, err);
     }
-    while (part->reads != NULL) {
-        struct part_read *req = part->reads;
-        part->reads = req->query.impl;
-        answer_read(part, req, err);
-    }
-    while (part->heads != NULL) {
-        struct part_heads *req = part->heads;
-        part->heads = req->heads.impl;
-        answer_heads(part, req, err);
-    }
-}
-
-struct part *fake_part(struct fake *fake, struct env *env, unsigned node, part_t p)
-{
-    struct part **at = &fake->parts[node][p];
-    if (*at != NULL) return *at;
-    *at = mem_zero(sizeof(**at));
-    **at = (struct part){.fake = fake, .env = env, .node = node, .number = p};
-    env_timer_init(&(*at)->commit, commit_fired);
-    env_task_init(&(*at)->turn, ENV_PHASE_WORK, turn_run);
-    return *at;
+    free(asked);
 }
 
 static bool by_chance(struct part *part, unsigned of_thousand)
 {
     return env_random_below(part->env, 1000) < of_thousand;
+}
+
+static void answer_txn(struct part *part, void *req, int err)
+{
+    struct part_txn *txn = req;
+    (void)part;
+    txn->done(txn, err, NULL, 5);
 }
 
 void part_txn(struct part *part, struct part_txn *req)
@@ -243,12 +224,7 @@ void part_txn(struct part *part, struct part_txn *req)
     int err = part_leads(part) ? 0 : ERR_NOT_LEADER;
     if (err == 0 && (part->held_count == HELD_MAX || by_chance(part, odds->busy))) err = ERR_BUSY;
     if (err != 0) {
-        CHECK(part->refused_count < HELD_MAX);
-        memmove(&part->refused[1], &part->refused[0],
-                part->refused_count++ * sizeof(part->refused[0]));
-        part->refused[0].req = req;
-        part->refused[0].err = err;
-        env_defer(part->env, &part->turn);
+        ask(part, req, err, answer_txn);
         return;
     }
     struct held *held = &part->held[part->held_count++];
@@ -263,23 +239,69 @@ void part_txn(struct part *part, struct part_txn *req)
         env_timer_start_us(part->env, &part->commit, part->fake->commit_us);
 }
 
+static void read_done(struct store_query *query, int err)
+{
+    struct part_read *read = CONTAINER_OF(query, struct part_read, query);
+    read->done(read, err);
+}
+
+static void answer_read(struct part *part, void *req, int err)
+{
+    struct part_read *read = req;
+    read->query.done = read_done;
+    if (err != 0)
+        read->done(read, err);
+    else
+        store_query(part->store, &read->query);
+}
+
 void part_read(struct part *part, struct part_read *req)
 {
-    req->query.impl = part->reads;
-    part->reads = req;
-    env_defer(part->env, &part->turn);
+    ask(part, req, 0, answer_read);
+}
+
+static void heads_done(struct store_heads *store_heads, int err)
+{
+    struct part_heads *heads = CONTAINER_OF(store_heads, struct part_heads, heads);
+    heads->done(heads, err);
+}
+
+static void answer_heads(struct part *part, void *req, int err)
+{
+    struct part_heads *heads = req;
+    heads->heads.done = heads_done;
+    heads->index = store_facts(part->store)->index;
+    if (err != 0)
+        heads->done(heads, err);
+    else
+        store_heads(part->store, &heads->heads);
 }
 
 void part_heads(struct part *part, struct part_heads *req)
 {
-    req->heads.impl = part->heads;
-    part->heads = req;
-    env_defer(part->env, &part->turn);
+    ask(part, req, 0, answer_heads);
+}
+
+static void answer_confirm(struct part *part, void *req, int err)
+{
+    struct part_confirm *confirm = req;
+    (void)part;
+    confirm->done(confirm, err);
+}
+
+void part_confirm(struct part *part, struct part_confirm *req)
+{
+    ask(part, req, 0, answer_confirm);
 }
 
 void part_observe(struct part *part, const struct part_observer *observer)
 {
     part->observer = *observer;
+}
+
+struct store *part_store(struct part *part)
+{
+    return part->store;
 }
 
 part_t part_number(const struct part *part)
@@ -289,17 +311,18 @@ part_t part_number(const struct part *part)
 
 bool part_leads(const struct part *part)
 {
-    return part->fake->leader[part->number] == part->node;
+    const struct log *log = log_of(part);
+    return log->leader == part->node && store_facts(part->store)->index == log->count;
 }
 
 uint8_t part_leader_node(const struct part *part)
 {
-    return (uint8_t)part->fake->leader[part->number];
+    return (uint8_t)log_of(part)->leader;
 }
 
 term_t part_term(const struct part *part)
 {
-    return part->fake->term[part->number];
+    return log_of(part)->term;
 }
 
 /* ---- what the test does ---- */
@@ -311,22 +334,51 @@ struct fake *fake_create(unsigned nodes_count, unsigned parts_count)
     struct fake *fake = mem_zero(sizeof(*fake));
     fake->nodes_count = nodes_count;
     fake->parts_count = parts_count;
+    fake->budget.limit_bytes = 64 * 1024 * 1024;
     fake->records = mem_alloc(RECORDS_MAX * sizeof(fake->records[0]));
+    for (unsigned p = 0; p < parts_count; p++)
+        fake->logs[p].entries = mem_zero(ENTRIES_MAX * sizeof(struct buf));
     return fake;
+}
+
+struct part *fake_part(struct fake *fake, struct env *env, unsigned node, part_t p)
+{
+    struct part *part = fake->parts[node][p];
+    if (part != NULL) return part;
+    part = mem_zero(sizeof(*part));
+    part->fake = fake;
+    part->env = env;
+    part->node = node;
+    part->number = p;
+    env_timer_init(&part->commit, commit_fired);
+    env_task_init(&part->turn, ENV_PHASE_WORK, turn_run);
+    char dir[32], why[256];
+    snprintf(dir, sizeof(dir), "/data/p%u", p);
+    struct store_config config = {.dir = dir, .part = p, .owner = 77, .budget = &fake->budget};
+    int err = store_open(env, &config, &part->store, why, sizeof(why));
+    CHECK(err == 0);
+    fake->parts[node][p] = part;
+    env_defer(env, &part->turn);
+    return part;
 }
 
 static void part_drop(struct part *part)
 {
     for (unsigned i = 0; i < part->held_count; i++)
         buf_free(&part->held[i].bytes);
+    store_abandon(part->store);
     free(part);
 }
 
 void fake_destroy(struct fake *fake)
 {
-    for (unsigned node = 1; node <= fake->nodes_count; node++)
-        for (unsigned p = 0; p < fake->parts_count; p++)
-            if (fake->parts[node][p] != NULL) part_drop(fake->parts[node][p]);
+    for (unsigned p = 0; p < fake->parts_count; p++) {
+        for (unsigned node = 1; node <= fake->nodes_count; node++)
+            CHECK(fake->parts[node][p] == NULL);
+        for (index_t i = 0; i < fake->logs[p].count; i++)
+            buf_free(&fake->logs[p].entries[i]);
+        free(fake->logs[p].entries);
+    }
     free(fake->records);
     free(fake);
 }
@@ -341,41 +393,31 @@ void fake_commit_us(struct fake *fake, uint64_t us)
     fake->commit_us = us;
 }
 
-/* A prefix of what is held is committed; told: the rest of the world hears of none. */
-static void held_settle(struct part *part, bool answer)
+/* A prefix of what is held is committed, and the requests will hear that it is unknown. */
+static void held_settle(struct part *part)
 {
-    uint64_t until = env_random_below(part->env, part->held_count + 1);
+    (void)commit(part, part->held, (unsigned)env_random_below(part->env, part->held_count + 1));
     for (unsigned i = 0; i < part->held_count; i++) {
-        struct outcome outcome;
-        if (i < until && !part->held[i].lost) held_apply(part, &part->held[i], &outcome);
         part->held[i].lost = true;
         part->held[i].answer = ERR_UNKNOWN;
     }
-    if (answer || part->held_count == 0) return;
-    for (unsigned i = 0; i < part->held_count; i++)
-        buf_free(&part->held[i].bytes);
-    part->held_count = 0;
 }
 
 void fake_lead(struct fake *fake, part_t p, unsigned node)
 {
-    unsigned before = fake->leader[p];
-    if (before == node) return;
-    fake->leader[p] = node;
-    if (node != 0) fake->term[p]++;
-    struct part *old = fake->parts[before][p];
-    struct part *new = fake->parts[node][p];
-    if (old != NULL) {
-        held_settle(old, true);
-        if (old->observer.leading != NULL) old->observer.leading(old->observer.arg, old, false);
-    }
-    if (new != NULL &&new->observer.leading != NULL)
-        new->observer.leading(new->observer.arg, new, true);
+    struct log *log = &fake->logs[p];
+    struct part *old = fake->parts[log->leader][p];
+    if (log->leader == node) return;
+    if (old != NULL) held_settle(old);
+    log->leader = node;
+    if (node != 0) log->term++;
+    for (unsigned i = 1; i <= fake->nodes_count; i++)
+        if (fake->parts[i][p] != NULL) env_defer(fake->parts[i][p]->env, &fake->parts[i][p]->turn);
 }
 
 unsigned fake_leader(const struct fake *fake, part_t p)
 {
-    return fake->leader[p];
+    return fake->logs[p].leader;
 }
 
 void fake_node_died(struct fake *fake, unsigned node)
@@ -383,10 +425,10 @@ void fake_node_died(struct fake *fake, unsigned node)
     for (unsigned p = 0; p < fake->parts_count; p++) {
         struct part *part = fake->parts[node][p];
         if (part == NULL) continue;
-        held_settle(part, false);
+        held_settle(part);
         part_drop(part);
         fake->parts[node][p] = NULL;
-        if (fake->leader[p] == node) fake->leader[p] = 0;
+        if (fake->logs[p].leader == node) fake->logs[p].leader = 0;
     }
 }
 
@@ -413,14 +455,23 @@ unsigned fake_times(const struct fake *fake, const char *stream, const char *pro
 
 bool fake_in_order(const struct fake *fake)
 {
-    for (unsigned k = 0; k < fake->producers_count; k++) {
-        uint64_t n = 0;
-        for (unsigned i = 0; i < fake->records_count; i++) {
-            const struct fake_record *one = &fake->records[i];
-            if (strcmp(one->stream, fake->producers[k].stream) != 0) continue;
-            if (strcmp(one->producer, fake->producers[k].name) != 0) continue;
-            if (one->n != ++n) return false;
+    struct {
+        const struct fake_record *first;
+        uint64_t n;
+    } seen[PRODUCERS_MAX];
+    unsigned count = 0;
+    for (unsigned i = 0; i < fake->records_count; i++) {
+        const struct fake_record *one = &fake->records[i];
+        unsigned k = 0;
+        while (k < count && (strcmp(seen[k].first->stream, one->stream) != 0 ||
+                             strcmp(seen[k].first->producer, one->producer) != 0))
+            k++;
+        CHECK(k < PRODUCERS_MAX);
+        if (k == count) {
+            seen[count].first = one;
+            seen[count++].n = 0;
         }
+        if (one->n != ++seen[k].n) return false;
     }
     return true;
 }

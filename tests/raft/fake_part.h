@@ -1,8 +1,9 @@
-/* tests/raft/fake_part.h -- a cluster's partitions without raft: one truth, replicas that obey.
+/* tests/raft/fake_part.h -- a cluster's partitions without raft: one log, replicas that obey it.
  *
- * It stands in for raft/part.h in tests of what lies above it: client library and serve. What is
- * committed is in one place; each node's replica only says who leads, turns requests away, or takes
- * them, and a test chooses what goes wrong: by odds from the env's chance.
+ * It stands in for raft/part.h in tests of what lies above it: client library, serve and tails. The
+ * committed entries of a partition are in one place; each node's replica has a real store, applies
+ * them, and leads when the test says so. The test chooses what goes wrong: by odds from the env's
+ * chance.
  *
  * Owns:   everything it makes. Thread: one. Errors: what cannot be aborts the test. */
 #ifndef TESTS_RAFT_FAKE_PART_H_

@@ -90,7 +90,7 @@ void served_join(struct served *served)
         node_join(&served->nodes[i], sim_node_env(served->nodes[i].sim));
 }
 
-static void set_true(void *arg)
+void served_set_true(void *arg)
 {
     *(bool *)arg = true;
 }
@@ -104,7 +104,7 @@ void served_tear_down(struct served *served)
 {
     bool closed = false;
     if (served->client != NULL) {
-        client_destroy(served->client, set_true, &closed);
+        client_destroy(served->client, served_set_true, &closed);
         CHECK(world_run_until(served->world, is_true, &closed, 1000000));
     }
     world_destroy(served->world);

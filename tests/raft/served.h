@@ -39,6 +39,7 @@ void served_set_up(struct served *served, uint64_t seed);
 void served_set_up_unformed(struct served *served, uint64_t seed);
 void served_join(struct served *served); /* All nodes join. */
 void served_tear_down(struct served *served);
+void served_set_true(void *arg); /* arg: a bool; for callbacks that say that something ended. */
 
 void served_crash(struct served *served, unsigned node); /* And nobody leads what it led. */
 void served_start(struct served *served, unsigned node);
