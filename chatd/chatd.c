@@ -11,7 +11,10 @@
 #include "chatd/out.h"
 #include "chatd/worker.h"
 
-enum { FILES_MAX = 20000 }; /* See transport.h: more costs at each close, for nothing. */
+enum {
+    FILES_MAX = 20000, /* See transport.h: more costs at each close, for nothing. */
+    FILES_OWN = 256,   /* Of them for listeners, loops and connections to the log store. */
+};
 
 struct daemon {
     struct front_config config;
@@ -41,12 +44,15 @@ static void print_protocol(void)
                rows[i].answer[0] == '\0' ? "nothing" : rows[i].answer);
 }
 
-static void limit_files(void)
+/* How many clients each worker may have, from the files that the process may have. */
+static unsigned limit_files(uint64_t workers)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
-    (void)setrlimit(RLIMIT_NOFILE, &limit); /* With fewer files fewer clients fit: no failure. */
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    rlim_t files = limit.rlim_max < FILES_MAX ? limit.rlim_max : FILES_MAX;
+    struct rlimit wanted = {files, limit.rlim_max};
+    if (setrlimit(RLIMIT_NOFILE, &wanted) != 0) files = limit.rlim_cur;
+    return files <= 2 * FILES_OWN ? FILES_OWN : (unsigned)((files - FILES_OWN) / workers);
 }
 
 static int open_front(struct daemon *d)
@@ -70,8 +76,11 @@ static int open_front(struct daemon *d)
         out_string(&d->alt, slice_str(config->alts[i]));
     out_array_end(&d->alt);
     buf_u8(&d->alt, 0);
-    d->front = (struct front){
-        .config = config, .auth = d->auth, .files = d->files, .alt = (const char *)d->alt.data};
+    d->front = (struct front){.config = config,
+                              .auth = d->auth,
+                              .files = d->files,
+                              .alt = (const char *)d->alt.data,
+                              .conns_max = limit_files(config->workers_count)};
     return 0;
 }
 
@@ -134,7 +143,6 @@ int main(int argc, char **argv)
     if (d.config.help) return front_config_usage(), 0;
     if (d.config.version) return puts("chatd " PARLEY_VERSION), 0;
     if (d.config.protocol) return print_protocol(), 0;
-    limit_files();
     if (env_uv_create(NULL, &d.uv) != 0) return refuse("the system gives no event loop");
     int rv = open_front(&d);
     if (rv != 0 || d.config.check) return rv;

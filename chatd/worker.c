@@ -134,7 +134,8 @@ static void say_drain(struct worker *worker)
     out_key_uint(&out, "spread_ms", STOP_MS / 2);
     out_object_end(&out);
     out_object_end(&out);
-    for (struct session *s = worker->sessions; s != NULL; s = s->next) session_say(s, &out);
+    for (struct session *s = worker->sessions; s != NULL; s = s->next)
+        session_say(s, &out);
     buf_free(&out);
 }
 
@@ -172,6 +173,7 @@ int worker_create(const struct front *front, struct worker **out)
         .files = front->files,
         .limits = transport_limits_default(),
     };
+    transport.limits.conns_max = front->conns_max;
     err = transport_create(&worker->loop, &transport, &HANDLERS, worker, &worker->transport);
     if (err != 0) goto destroy_env;
     struct client_config nodes = {config->nodes, config->nodes_count};

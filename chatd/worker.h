@@ -23,6 +23,7 @@ struct front {
     const struct auth *auth;
     const struct webroot *files; /* NULL: no web client. */
     const char *alt;             /* JSON text of hello's alt: the other front-ends. */
+    unsigned conns_max;          /* Clients of one worker. */
 };
 
 /* Numbers since the start, except sessions; copied for metrics once a second. */
