@@ -40,7 +40,7 @@ static uint16_t port_take(void)
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) return (uint16_t)port; /* Until we end. */
         if (fd >= 0) close(fd);
     }
-    CHECK(!"all port ranges are taken");
+    CHECK(false); /* All port ranges are taken. */
     return 0;
 }
 
