@@ -92,10 +92,10 @@ export class Cluster {
 /* A base whose ports are all free now. */
 async function freePort() {
     for (;;) {
-        const base = 22000 + Math.floor(Math.random() * 80) * 110;
+        const base = 22000 + Math.floor(Math.random() * 80) * 97;
         const ports = [];
-        for (let i = 1; i <= NODES; i++) ports.push(base + i, base + 100 + i);
-        for (let j = 1; j <= FRONTS; j++) ports.push(base + 1000 + j);
+        for (let i = 1; i <= NODES; i++) ports.push(base + i, base + 100 + i, base + 200 + i);
+        for (let j = 1; j <= FRONTS; j++) ports.push(base + 1000 + j, base + 1100 + j);
         const free = await Promise.all(ports.map(isFree));
         if (free.every(Boolean)) return base;
     }
