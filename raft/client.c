@@ -3,7 +3,8 @@
  * Here: the life of a client and of its calls. A call is taken from a pool that keeps its buffer,
  * so that a busy client allocates nothing per request.
  *
- * Invariants: a call is in one list, that of its state, or in none while its end is being told.
+ * Invariants: a call is in one list, that of its state, or in none while its end is being told. Its
+ * body stays as it is while it waits: waiting_bytes counts it.
  * waiting_bytes and inflight_bytes change in call_move alone. */
 #include "raft/client.h"
 
@@ -51,12 +52,24 @@ static void list_insert(struct call_list *list, struct call *call)
     call->list = list;
 }
 
+/* What it takes while it waits: its answer's bytes are not there yet. */
+static size_t waiting_cost(const struct call *call)
+{
+    return call->body.len + CALL_COST_BYTES;
+}
+
 static void account(struct call *call, enum call_state state, bool enter)
 {
     size_t *sum = NULL;
-    size_t bytes = call->cost;
-    if (state == CALL_WAITING) sum = &call->client->waiting_bytes;
-    if (state == CALL_SENT) sum = &call->node->inflight_bytes;
+    size_t bytes = 0;
+    if (state == CALL_WAITING) {
+        sum = &call->client->waiting_bytes;
+        bytes = waiting_cost(call);
+    }
+    if (state == CALL_SENT) {
+        sum = &call->node->inflight_bytes;
+        bytes = call->cost;
+    }
     if (sum == NULL) return;
     CHECK(enter || *sum >= bytes);
     *sum = enter ? *sum + bytes : *sum - bytes;
@@ -120,8 +133,8 @@ static void call_free(struct call *call)
     struct client *client = call->client;
     lane_leave(call);
     deadline_remove(&client->deadlines, &call->deadline);
-    if (call->body.capacity > CALL_KEEP_BYTES) buf_free(&call->body);
     call_move(call, CALL_FREE, NULL);
+    if (call->body.capacity > CALL_KEEP_BYTES) buf_free(&call->body);
     call->next = client->free_calls;
     client->free_calls = call;
 }
@@ -180,9 +193,9 @@ static void deadline_passed(struct deadlines *all, struct deadline *one)
 static bool call_begin(struct call *call, int err, size_t answer_bytes, uint32_t deadline_ms)
 {
     struct client *client = call->client;
-    call->cost = call->body.len + answer_bytes + CALL_COST_BYTES;
+    call->cost = waiting_cost(call) + answer_bytes;
     if (client->closing) err = ERR_CANCELED;
-    if (err == 0 && client->waiting_bytes + call->cost > CLIENT_QUEUE_BYTES_MAX) err = ERR_BUSY;
+    if (err == 0 && client->waiting_bytes + waiting_cost(call) > CLIENT_QUEUE_BYTES_MAX) err = ERR_BUSY;
     if (err != 0) {
         call->after_ms = BUSY_AFTER_MS;
         call_end_later(call, err);
