@@ -356,7 +356,7 @@ void op_inbox(struct session *session, struct op *op, struct args *args)
     int64_t limit = arg_int_or(args, "limit", 1, INBOX_PAGE_MAX, INBOX_PAGE_DEFAULT);
     char text[IV_BYTES_MAX + 1];
     unsigned long long since = 0;
-    memcpy(text, iv.data, iv.len);
+    if (iv.len > 0) memcpy(text, iv.data, iv.len);
     text[iv.len] = '\0';
     if (iv.len > 0 && sscanf(text, "1.%llu", &since) != 1)
         args_refuse(args, "iv", "what an inbox said before");

@@ -64,7 +64,8 @@ static void send_refuse(struct send *send, const struct fault *fault, bool used)
     struct seat *seat = send_seat(send);
     struct buf more = {0};
     /* Not known: at least what came before this one was used, or is under way. */
-    uint64_t n = seat != NULL && seat->n > 0 ? seat->n : send->n - 1;
+    uint64_t before = send->n > 0 ? send->n - 1 : 0; /* 0: n itself could not be read. */
+    uint64_t n = seat != NULL && seat->n > 0 ? seat->n : before;
     out_key_bool(&more, "used", used);
     out_key_uint(&more, "n", used && send->n > n ? send->n : n);
     if (seat != NULL) seat->sends_open--;
