@@ -13,7 +13,7 @@ const FOLLOWED = ['ev', 'mark', 'note'];
 const CATCH_UP_MAX = 1000; // Further behind than this, start again at the present.
 const HIST_LIMIT = 200;
 const LOADED_MAX = 300; // Events kept, up to twice as many, while nobody reads further up.
-const TYPING_EVERY_MS = 3000;
+const TYPING_EVERY_MS = 3100; // The server passes on one in 3 s.
 const AGAIN_MS = 1000;
 const MARKS_MEMBERS_MAX = 256; // The server pushes marks in groups up to this size.
 const MEMBERS_PAGE = 200;
@@ -35,7 +35,8 @@ export class Conversation {
         this.reading = false; // Somebody reads further up: nothing is forgotten.
         this.loading = false; // A question for older events is on its way.
         this.pauseTimer = 0;
-        this.typedAt = 0;
+        this.typedAt = 0; // When typing was last said.
+        this.typingTimer = 0;
         this.info = null; // {title, role}
         this.members = null; // [{u, role}]
         this.infoTimer = 0;
@@ -253,7 +254,8 @@ export class Conversation {
             this.outbox.undo(item);
             return 'storage';
         }
-        this.typedAt = 0;
+        clearTimeout(this.typingTimer);
+        this.typingTimer = 0;
         this.pump();
         this.client.changed(this.c);
         return null;
@@ -311,10 +313,18 @@ export class Conversation {
         this.pump();
     }
 
+    /* Somebody types. Said at most once in a while; what comes too soon is said when it may be,
+     * unless the message was sent by then. */
     typing() {
-        const now = Date.now();
-        if (this.phase !== 'open' || now - this.typedAt < TYPING_EVERY_MS) return;
-        this.typedAt = now;
+        if (this.phase !== 'open' || this.typingTimer) return;
+        const wait = this.typedAt + TYPING_EVERY_MS - Date.now();
+        if (wait <= 0) this.sayTyping();
+        else this.typingTimer = setTimeout(() => this.sayTyping(), wait);
+    }
+
+    sayTyping() {
+        this.typingTimer = 0;
+        this.typedAt = Date.now();
         this.client.session.tell('note', { c: this.c, k: 'typing', b: {} });
     }
 
