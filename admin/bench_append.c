@@ -46,7 +46,7 @@ struct verify {
     uint64_t next;
 };
 
-enum { VERIFIES = 64 };
+enum { VERIFIES = 8 }; /* Pages of almost 1 MiB: what a client may have under way. */
 
 struct bench {
     struct cli *cli;
@@ -58,6 +58,7 @@ struct bench {
     bool done;
     struct latency latency;
     uint64_t errors, verified, wrong;
+    int read_err; /* The first one met while reading back. */
     struct verify verifies[VERIFIES];
     unsigned verifies_open;
 };
@@ -152,7 +153,10 @@ static void verify_next(struct verify *verify)
 static void verify_done(struct client_query *request, int err)
 {
     struct verify *verify = CONTAINER_OF(request, struct verify, request);
-    if (err == 0) verify_rows(verify);
+    if (err == 0)
+        verify_rows(verify);
+    else if (verify->bench->read_err == 0)
+        verify->bench->read_err = err;
     bool more = err == 0 && request->query.more;
     buf_free(&request->query.rows);
     if (more)
@@ -242,9 +246,10 @@ static int bench_run(struct bench *bench)
                             .sync_us = sync_us};
     result_print(cli, &result, &cpu);
     if (bench->wrong > 0 || bench->verified != bench->latency.count)
-        return cli_fail(EXIT_FAILED, "%llu acknowledged, %llu read back, %llu wrong",
+        return cli_fail(EXIT_FAILED, "%llu acknowledged, %llu read back, %llu wrong; reading: %s",
                         (unsigned long long)bench->latency.count,
-                        (unsigned long long)bench->verified, (unsigned long long)bench->wrong);
+                        (unsigned long long)bench->verified, (unsigned long long)bench->wrong,
+                        err_text(bench->read_err));
     return bench->errors == 0 ? EXIT_FINE : EXIT_FAILED;
 }
 

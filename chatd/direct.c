@@ -6,11 +6,16 @@
 #include "chatd/lists.h"
 #include "chatd/worker.h"
 
+enum { ATTEMPTS_MAX = 3 }; /* Of a making whose outcome is not known: twice is once. */
+
 /* One request at a time per chat; it outlives nothing: the worker waits for its client. */
 struct direct_make {
     struct client_txn request;
     struct direct *direct;
+    unsigned attempts_count;
 };
+
+static void make_send(struct direct_make *make);
 
 static void direct_end(struct direct *direct, int err)
 {
@@ -39,6 +44,10 @@ static void make_done(struct client_txn *request, int err, const struct outcome 
     struct slice chat = {direct->chat, direct->chat_len}, users[2];
     (void)outcome; /* Rejected: somebody made it before. */
     (void)after_ms;
+    if (err == ERR_UNKNOWN && make->attempts_count < ATTEMPTS_MAX) {
+        make_send(make);
+        return;
+    }
     free(make);
     if (err != 0) {
         direct_end(direct, err);
@@ -49,8 +58,9 @@ static void make_done(struct client_txn *request, int err, const struct outcome 
     lists_write(direct->worker, chat, users, count, true, lists_done, direct);
 }
 
-static void direct_make(struct direct *direct)
+static void make_send(struct direct_make *make)
 {
+    struct direct *direct = make->direct;
     struct slice chat = {direct->chat, direct->chat_len}, a, b;
     char key_a[CHAT_KEY_BYTES], key_b[CHAT_KEY_BYTES];
     CHECK(chat_parse(chat, &a, &b) == CHAT_DIRECT);
@@ -66,10 +76,16 @@ static void direct_make(struct direct *direct)
                       .checks_count = 1,
                       .sets = sets,
                       .sets_count = slice_equal(a, b) ? 2 : 3};
-    struct direct_make *make = mem_zero(sizeof(*make));
-    make->direct = direct;
+    make->attempts_count++;
     make->request = (struct client_txn){.txn = &txn, .done = make_done};
     client_txn(direct->worker->client, &make->request);
+}
+
+static void direct_make(struct direct *direct)
+{
+    struct direct_make *make = mem_zero(sizeof(*make));
+    make->direct = direct;
+    make_send(make);
 }
 
 /* Forget the oldest that nobody waits for. */
