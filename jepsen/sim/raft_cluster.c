@@ -812,6 +812,11 @@ void cluster_watch(struct cluster *c,
     c->pass_arg = arg;
 }
 
+struct sim_node *cluster_node(const struct cluster *c, unsigned n)
+{
+    return c->replicas[n].node;
+}
+
 struct gate *cluster_gate(const struct cluster *c, unsigned n)
 {
     return c->replicas[n].gate;

@@ -56,6 +56,7 @@ void cluster_watch(struct cluster *c,
                    bool (*pass)(void *arg, unsigned from, unsigned to, struct slice message),
                    void *arg);
 
+struct sim_node *cluster_node(const struct cluster *c, unsigned n);
 struct gate *cluster_gate(const struct cluster *c, unsigned n); /* NULL while it is down. */
 /* Propose one entry to node n; ERR_* as gate_propose, ERR_CLOSED when it is down. */
 MUST_CHECK int cluster_propose(struct cluster *c, unsigned n, size_t bytes);
