@@ -318,12 +318,18 @@ void node_stop(struct node *node, void (*stopped)(void *arg), void *arg)
     diag_info(node->diag, "node", "stopping");
 }
 
+static bool peers_connected(const struct node *node)
+{
+    for (unsigned i = 0; node->links != NULL && i < node->identity.nodes_count; i++)
+        if (links_peer_id(node->links, node->identity.nodes[i].number) != 0) return true;
+    return false;
+}
+
 /* True while this node leads something that another could lead. */
 static bool leaderships_leave(struct node *node)
 {
     bool leads = false;
-    if (node->identity.nodes_count < 2 ||
-        env_now_ms(node->env) - node->stopping_ms > NODE_HAND_OVER_MS)
+    if (!peers_connected(node) || env_now_ms(node->env) - node->stopping_ms > NODE_HAND_OVER_MS)
         return false;
     for (unsigned i = 0; i < node->identity.parts_count; i++) {
         if (part_role(node->parts[i]) != PART_LEADER) continue;
