@@ -296,7 +296,7 @@ int node_create(struct env *env, const struct node_config *config, struct diag *
 
 void node_abandon(struct node *node)
 {
-    if (node->serve != NULL) serve_abandon(node->serve);
+    struct serve *serve = node->serve;
     if (node->links != NULL) links_abandon(node->links);
     if (node->install != NULL) install_abandon(node->install);
     for (unsigned i = 0; node->parts != NULL && i < node->identity.parts_count; i++) {
@@ -304,6 +304,7 @@ void node_abandon(struct node *node)
         node->parts[i] = NULL;
     }
     node_free(node);
+    if (serve != NULL) serve_abandon(serve); /* Partitions hold its requests: after them. */
 }
 
 /* ---- the end ---- */

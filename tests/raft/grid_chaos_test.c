@@ -103,6 +103,8 @@ static void writer_send(struct writer *w)
 
 /* ---- readers ---- */
 
+static void answer_done(struct client_query *req, int err);
+
 static void reader_send(struct env_timer *timer)
 {
     struct reader_client *r = CONTAINER_OF(timer, struct reader_client, again);
@@ -110,13 +112,13 @@ static void reader_send(struct env_timer *timer)
     buf_free(&r->req.query.rows);
     r->req = (struct client_query){
         .query = {.kind = STORE_HEAD, .stream = slice_str(r->stream->name)}, .deadline_ms = 1000};
-    void reader_done(struct client_query * req, int err);
-    r->req.done = reader_done;
+    void answer_done(struct client_query * req, int err);
+    r->req.done = answer_done;
     r->open = true;
     client_query(chaos->grid.client, &r->req);
 }
 
-void reader_done(struct client_query *req, int err)
+static void answer_done(struct client_query *req, int err)
 {
     struct reader_client *r = CONTAINER_OF(req, struct reader_client, req);
     r->open = false;
@@ -212,7 +214,7 @@ static struct writer *writer_of(const char *producer)
 {
     for (size_t i = 0; i < WRITERS; i++)
         if (strcmp(chaos->writers[i].producer, producer) == 0) return &chaos->writers[i];
-    cr_assert_fail("nobody is %s", producer);
+    check_failed("a writer has this name", __FILE__, __LINE__, __func__);
 }
 
 /* One record: the next of its producer, where it was said to be. */
