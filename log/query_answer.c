@@ -410,7 +410,8 @@ static void copy_row(const struct memtable *active, struct slice stream, enum ro
 }
 
 /* The first limit_count seqs asked for: no others are given. Nor is what lies behind limit_bytes of
- * rows from the table alone, since their encoding is no shorter. */
+ * rows from the table alone, since their encoding is no shorter. A reader takes whole pieces, which
+ * may reach beyond either limit: what it sees of the last one must be there too. */
 static void copy_records(const struct memtable *active, const struct store_query *ask, seq_t last,
                          struct memtable *copy)
 {
@@ -420,11 +421,12 @@ static void copy_records(const struct memtable *active, const struct store_query
         seq = ask->to != 0 && ask->to < last ? ask->to : last;
         if (ask->from != 0 && ask->from < seq) seq = ask->from;
     }
-    for (uint32_t i = 0; i < ask->limit_count && seq >= 1 && seq <= last; i++) {
+    unsigned beyond = 0; /* Rows behind a limit. */
+    for (uint32_t i = 0; beyond < PIECE_RECORDS && seq >= 1 && seq <= last; i++) {
         struct row_key key;
         row_key_record(&key, ask->stream, seq);
         copy_key(active, &key, copy, &bytes);
-        if (bytes > ask->limit_bytes) break;
+        if (i >= ask->limit_count || bytes > ask->limit_bytes) beyond++;
         seq = ask->backwards ? seq - 1 : seq + 1;
     }
 }

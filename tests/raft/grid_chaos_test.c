@@ -1,4 +1,4 @@
-/* tests/raft/grid_chaos_test.c -- clients write and read while nodes crash, hang and lose touch.
+/* tests/raft/grid_chaos_test.c -- clients write and read while nodes crash, hang, lose touch.
  *
  * Method: writers, some of them two on one stream, number what they send and send it again until
  * its outcome is known; readers ask for heads. A schedule drawn from the seed kills nodes and
@@ -16,7 +16,7 @@ enum {
     SECOND_US = 1000000,
     WRITERS = 8,
     STREAMS = 5, /* Writers share some. */
-    TXNS_MAX = 4000,
+    TXNS_MAX = 8000,
     READERS = 4,
     FAULTS_FOR_US = 12 * SECOND_US,
     CALM_US = 40 * SECOND_US,
@@ -82,7 +82,8 @@ static void writer_done(struct client_txn *req, int err, const struct outcome *o
     }
     if (world_now_us(chaos->grid.world) < chaos->until_us && w->n < TXNS_MAX) {
         w->n++;
-        writer_send(w);
+        w->open = true;
+        env_timer_start(chaos->grid.env, &w->again, env_random_below(chaos->grid.env, 30));
     }
 }
 
@@ -150,7 +151,12 @@ static void fault(void)
     struct grid *grid = &chaos->grid;
     unsigned node = (unsigned)below(grid->nodes_count);
     unsigned other = (unsigned)below(grid->nodes_count);
-    switch (below(9)) {
+    switch (below(10)) {
+        case 9:
+            for (part_t p = 0; p < GRID_PARTS && sim_node_up(grid->nodes[node].sim); p++)
+                if (grid_part(grid, node, p) != NULL)
+                    (void)part_hand_over(grid_part(grid, node, p));
+            break;
         case 0:
         case 1:
             grid_crash(grid, node, SIM_KILL);
