@@ -53,6 +53,13 @@ static void person_head(void *arg, const struct stream_head *head)
         inbox_known(s);
 }
 
+/* What happened before comes next, and ends with the head; if nothing did, that never comes. */
+static void person_started(void *arg, const struct stream_head *head)
+{
+    struct person *person = arg;
+    if (head->version <= person->version) person_head(arg, head);
+}
+
 static void devices_free(struct person *person)
 {
     struct person_device *device, *next;
@@ -103,6 +110,7 @@ static void person_ended(void *arg, int err)
 }
 
 static const struct tail_handlers PERSON_TAIL = {
+    .started = person_started,
     .head = person_head,
     .item = person_item,
     .session = person_session,
