@@ -49,10 +49,13 @@ export class Cluster {
         return `http://127.0.0.1:${this.port + 1000 + j}/`;
     }
 
-    async link(j, user, chat = null) {
-        const { stdout } = await promisify(execFile)(PARLEY, ['token', user, '--dir', this.dir]);
-        const more = chat === null ? '' : `&chat=${encodeURIComponent(chat)}`;
-        return `${this.url(j)}#token=${stdout.trim()}${more}`;
+    /* What a command says about this cluster. */
+    async parley(...args) {
+        return (await promisify(execFile)(PARLEY, [...args, '--dir', this.dir])).stdout;
+    }
+
+    async link(j, user) {
+        return `${this.url(j)}#token=${(await this.parley('token', user)).trim()}`;
     }
 
     async ready(j) {
@@ -63,11 +66,20 @@ export class Cluster {
         }
     }
 
-    async killFront(j) {
-        process.kill(
-            Number(await readFile(path.join(this.dir, `chatd-${j}.pid`), 'utf8')),
-            'SIGKILL',
-        );
+    killFront(j) {
+        return this.kill(`chatd-${j}`);
+    }
+
+    /* The node that leads the partition with the most changes: where the test's chat is. */
+    async killLeader() {
+        const partitions = JSON.parse(await this.parley('partitions', '--json'));
+        const busiest = partitions.reduce((a, b) => (b.commit > a.commit ? b : a));
+        await this.kill(`logd-${busiest.leader}`);
+    }
+
+    async kill(name) {
+        const file = path.join(this.dir, `${name}.pid`);
+        process.kill(Number(await readFile(file, 'utf8')), 'SIGKILL');
     }
 
     /* Ends what dev started, and what it left behind. */
