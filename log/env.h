@@ -92,6 +92,7 @@ struct env_ops {
     void (*defer)(struct env *, struct env_task *);
     void (*undefer)(struct env *, struct env_task *);
     void (*work_submit)(struct env *, struct env_lane *, struct env_work *);
+    void (*work_forget)(struct env *, struct env_work *);
     struct env_lane *(*lane_create)(struct env *, const char *name);
     void (*lane_destroy)(struct env *, struct env_lane *);
 
@@ -200,6 +201,12 @@ static inline void env_undefer(struct env *env, struct env_task *task)
 static inline void env_work_submit(struct env *env, struct env_lane *lane, struct env_work *work)
 {
     env->ops->work_submit(env, lane, work);
+}
+/* Take back work of the pool whose done was not called: what has not begun never does, what runs is
+ * waited for, and done does not follow. Its memory may be freed afterwards. */
+static inline void env_work_forget(struct env *env, struct env_work *work)
+{
+    env->ops->work_forget(env, work);
 }
 static inline struct env_lane *env_lane_create(struct env *env, const char *name)
 {

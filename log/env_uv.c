@@ -160,6 +160,7 @@ static const struct env_ops env_uv_ops = {
     .defer = uv_defer,
     .undefer = uv_undefer,
     .work_submit = env_uv_work_submit,
+    .work_forget = env_uv_work_forget,
     .lane_create = env_uv_lane_create,
     .lane_destroy = env_uv_lane_destroy,
     .file_open = env_uv_file_open,
@@ -280,6 +281,7 @@ void env_uv_destroy(struct env_uv *uv)
     while (uv->handles_count > 0)
         uv_run(uv->loop, UV_RUN_ONCE);
     if (!uv->loop_given) CHECK(uv_loop_close(uv->loop) == 0);
+    env_uv_work_close(uv);
     timer_heap_free(&uv->timers);
     free(uv->read_buffer);
     free(uv);

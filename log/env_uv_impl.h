@@ -44,6 +44,8 @@ struct env_uv {
     struct env_lane *lanes; /* All of them. */
     struct env_work *done;  /* Done on a lane, taken from it, not told yet; oldest first. */
     struct env_work *done_last;
+    uv_mutex_t pool_mutex; /* Guards the state of each work of the pool. */
+    uv_cond_t pool_ended;  /* One of them ran. */
 
     struct env_task send;    /* Writes what the connections of sends gathered. */
     struct env_conn *sends;  /* Linked by next_send. */
@@ -73,6 +75,8 @@ int err_from_uv(int code);
 /* env_uv_work.c */
 void env_uv_work_init(struct env_uv *uv);
 void env_uv_work_submit(struct env *env, struct env_lane *lane, struct env_work *work);
+void env_uv_work_forget(struct env *env, struct env_work *work);
+void env_uv_work_close(struct env_uv *uv); /* Nothing of the pool is left. */
 struct env_lane *env_uv_lane_create(struct env *env, const char *name);
 void env_uv_lane_destroy(struct env *env, struct env_lane *lane);
 

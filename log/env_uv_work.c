@@ -27,7 +27,8 @@ struct env_lane {
 struct pool_work {
     uv_work_t req;
     struct env_uv *uv;
-    struct env_work *work;
+    struct env_work *work; /* NULL: taken back. */
+    bool running;
 };
 
 static void list_append(struct env_work **first, struct env_work **last, struct env_work *work)
@@ -97,12 +98,43 @@ static void lanes_done(uv_async_t *async)
 void env_uv_work_init(struct env_uv *uv)
 {
     CHECK(uv_async_init(uv->loop, &uv->async, lanes_done) == 0);
+    CHECK(uv_mutex_init(&uv->pool_mutex) == 0);
+    CHECK(uv_cond_init(&uv->pool_ended) == 0);
+}
+
+void env_uv_work_close(struct env_uv *uv)
+{
+    uv_cond_destroy(&uv->pool_ended);
+    uv_mutex_destroy(&uv->pool_mutex);
 }
 
 static void pool_run(uv_work_t *req)
 {
     struct pool_work *pool = CONTAINER_OF(req, struct pool_work, req);
-    pool->work->work(pool->work);
+    struct env_uv *uv = pool->uv;
+    uv_mutex_lock(&uv->pool_mutex);
+    struct env_work *work = pool->work;
+    pool->running = work != NULL;
+    uv_mutex_unlock(&uv->pool_mutex);
+    if (work == NULL) return;
+    work->work(work);
+    uv_mutex_lock(&uv->pool_mutex);
+    pool->running = false;
+    uv_cond_broadcast(&uv->pool_ended);
+    uv_mutex_unlock(&uv->pool_mutex);
+}
+
+void env_uv_work_forget(struct env *env, struct env_work *work)
+{
+    struct env_uv *uv = env_uv_of(env);
+    struct pool_work *pool = work->impl;
+    CHECK(pool != NULL && pool->work == work);
+    uv_mutex_lock(&uv->pool_mutex);
+    while (pool->running)
+        uv_cond_wait(&uv->pool_ended, &uv->pool_mutex);
+    pool->work = NULL;
+    uv_mutex_unlock(&uv->pool_mutex);
+    work->impl = NULL;
 }
 
 static void pool_done(uv_work_t *req, int status)
@@ -113,7 +145,7 @@ static void pool_done(uv_work_t *req, int status)
     CHECK(status == 0); /* Nobody cancels. */
     free(pool);
     uv->handles_count--;
-    if (uv->closing) return;
+    if (uv->closing || work == NULL) return;
     work->impl = NULL;
     work->done(work);
 }
@@ -126,6 +158,7 @@ void env_uv_work_submit(struct env *env, struct env_lane *lane, struct env_work 
     if (lane == NULL) {
         struct pool_work *pool = mem_alloc(sizeof(*pool));
         pool->uv = uv;
+        pool->running = false;
         pool->work = work;
         work->impl = pool;
         CHECK(uv_queue_work(uv->loop, &pool->req, pool_run, pool_done) == 0);

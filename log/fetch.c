@@ -4,9 +4,9 @@
  * for. What is known to be absent is cached as absent and pinned as well.
  * Otherwise a worker reads what is missing from the runs of the view at this moment; on its return
  * each row goes into the cache, unless a table has a newer one by now.
- * Invariant: from a fetch until its entry is applied, no table that was there or came since is let
- * go (store_tables_trim), so that what was in memory then still is, and what the worker found
- * together with the tables is everything. */
+ * Invariant: from a fetch until its entry is applied, no table that was there and not leaving, or
+ * came since, is let go (store_tables_trim), so that what was found in memory then still is, and
+ * what the worker found together with the tables is everything. */
 #include <stdlib.h>
 
 #include "log/entry.h"
@@ -59,6 +59,19 @@ static void *array_grow(void *array, unsigned count, unsigned *room, size_t item
     return mem_resize(array, *room * item_bytes);
 }
 
+/* In a memtable that is here until the entry is applied. One that is leaving may go before, as soon
+ * as older fetches are applied; all its rows are in runs. */
+static bool stays_in_tables(const struct store *store, struct slice key)
+{
+    struct row row;
+    if (memtable_get(store->active, key, &row)) return true;
+    for (unsigned i = 0; i < store->view->tables_count; i++) {
+        const struct view_table *table = &store->view->tables[i];
+        if (!table->leaving && memtable_get(table->table, key, &row)) return true;
+    }
+    return false;
+}
+
 /* ---- what an entry names ---- */
 
 static void pin_take(struct fetch_job *job, struct cached_row *cached)
@@ -96,7 +109,7 @@ static void name_key(struct naming *naming, const struct row_key *key)
 {
     struct store *store = naming->job->store;
     struct row row = {.key = row_key_bytes(key)};
-    if (reading_in_tables(naming->reading, row.key, &row)) return;
+    if (stays_in_tables(store, row.key)) return;
     struct cached_row *cached = rowcache_find(store->rows, row.key);
     if (cached != NULL) {
         rowcache_pin(cached);
@@ -269,12 +282,11 @@ static void fetch_run(struct job *base)
 /* ---- back on the loop ---- */
 
 /* Pin what the worker found, unless a table has it, newer or the same. */
-static void row_take(struct fetch_job *job, const struct reading *reading,
-                     const struct fetch_row *found)
+static void row_take(struct fetch_job *job, const struct fetch_row *found)
 {
     struct store *store = job->store;
     struct row row = {.key = row_key_bytes(&found->key)};
-    if (reading_in_tables(reading, row.key, &row)) return;
+    if (stays_in_tables(store, row.key)) return;
     struct cached_row *cached = rowcache_find(store->rows, row.key);
     if (cached == NULL) {
         row.value = buf_bytes(&found->value);
@@ -301,11 +313,9 @@ static void fetch_done(struct job *base)
     struct fetch_work *work = CONTAINER_OF(base, struct fetch_work, job);
     struct fetch_job *job = work->fetch;
     struct store_fetch *fetch = job->fetch;
-    struct reading reading = store_reading(job->store);
     for (unsigned i = 0; i < job->rows_count && work->err == 0; i++)
-        row_take(job, &reading, &job->rows[i]);
+        row_take(job, &job->rows[i]);
     job->store->rows_fetched += job->rows_count;
-    reading_end(&reading);
     rows_free(job);
     job->failed = work->err != 0;
     job->fetch = NULL;

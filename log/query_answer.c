@@ -125,7 +125,7 @@ static int records_give(struct reading *reading, struct merge *merge, struct sto
     while (lo <= hi && room && err == 0) {
         seq_t count = hi - lo + 1;
         if (count > PIECE_RECORDS) count = PIECE_RECORDS;
-        if (count > ask->limit_count) count = ask->limit_count;
+        if (count > ask->limit_count - ask->rows_count) count = ask->limit_count - ask->rows_count;
         seq_t from = ask->backwards ? hi - count + 1 : lo;
         piece.count = 0;
         piece.bytes.len = 0;
@@ -409,9 +409,8 @@ static void copy_row(const struct memtable *active, struct slice stream, enum ro
     copy_key(active, &key, copy, &bytes);
 }
 
-/* The first limit_count seqs asked for: no others are given. Nor is what lies behind limit_bytes of
- * rows from the table alone, since their encoding is no shorter. A reader takes whole pieces, which
- * may reach beyond either limit: what it sees of the last one must be there too. */
+/* The first limit_count seqs asked for: no others are read. Nor is what lies behind a piece with
+ * which the table's rows alone go beyond limit_bytes, since their encoding is no shorter. */
 static void copy_records(const struct memtable *active, const struct store_query *ask, seq_t last,
                          struct memtable *copy)
 {
@@ -421,12 +420,11 @@ static void copy_records(const struct memtable *active, const struct store_query
         seq = ask->to != 0 && ask->to < last ? ask->to : last;
         if (ask->from != 0 && ask->from < seq) seq = ask->from;
     }
-    unsigned beyond = 0; /* Rows behind a limit. */
-    for (uint32_t i = 0; beyond < PIECE_RECORDS && seq >= 1 && seq <= last; i++) {
+    for (uint32_t i = 0; i < ask->limit_count && seq >= 1 && seq <= last; i++) {
         struct row_key key;
         row_key_record(&key, ask->stream, seq);
         copy_key(active, &key, copy, &bytes);
-        if (i >= ask->limit_count || bytes > ask->limit_bytes) beyond++;
+        if (bytes > ask->limit_bytes && (i + 1) % PIECE_RECORDS == 0) break;
         seq = ask->backwards ? seq - 1 : seq + 1;
     }
 }

@@ -110,7 +110,7 @@ static int manifest_open(struct store *store, const struct store_config *config,
     if (fresh) {
         store->manifest =
             (struct manifest){.owner = config->owner, .part = config->part, .run_next = 1};
-        store->manifest.runs = mem_alloc(1);
+        store->manifest.runs = mem_zero(sizeof(struct manifest_run));
         err = 0;
     }
     if (err != 0) return err;
@@ -197,7 +197,7 @@ int store_open(struct env *env, const struct store_config *config, struct store 
 
 void store_close(struct store *store)
 {
-    jobs_close(&store->jobs);
+    jobs_close(store->env, &store->jobs);
     env_undefer(store->env, &store->answers_task);
     store_free(store);
 }

@@ -156,6 +156,35 @@ static void env_sim_work_submit(struct env *env, struct env_lane *lane, struct e
     lane_next(lane);
 }
 
+static void ready_forget(struct sim_node *node, const struct ready *ready);
+
+/* The caller waits for what runs: its loop is busy until then. */
+static void env_sim_work_forget(struct env *env, struct env_work *work)
+{
+    struct sim_node *node = sim_node_of(env);
+    struct env_lane *pool = &node->pool;
+    struct env_work *last = NULL;
+    for (struct env_work **at = &pool->queue; *at != NULL; last = *at, at = &last->next)
+        if (*at == work) {
+            *at = work->next;
+            if (pool->queue_last == work) pool->queue_last = last;
+            return;
+        }
+    struct job *job = pool->jobs;
+    while (job != NULL && job->work != work)
+        job = job->next;
+    if (job == NULL) return; /* The node is dying. */
+    if (!job->ready.queued) {
+        if (job->started && job->event.due_us > node->busy_until_us)
+            node->busy_until_us = job->event.due_us;
+        pool->workers_busy--;
+    } else {
+        ready_forget(node, &job->ready);
+    }
+    job_free(job);
+    lane_next(pool);
+}
+
 static struct env_lane *env_sim_lane_create(struct env *env, const char *name)
 {
     (void)name;
@@ -318,6 +347,7 @@ const struct env_ops sim_env_ops = {
     .defer = env_sim_defer,
     .undefer = env_sim_undefer,
     .work_submit = env_sim_work_submit,
+    .work_forget = env_sim_work_forget,
     .lane_create = env_sim_lane_create,
     .lane_destroy = env_sim_lane_destroy,
     .file_open = env_sim_file_open,

@@ -283,6 +283,26 @@ Test(env_uv, destroy_waits_for_the_pool_and_tells_nothing)
     cr_expect_eq(done_count, 0);
 }
 
+/* Memory of work taken back is freed at once; done would then be seen by the sanitizer. */
+Test(env_uv, work_taken_back_is_waited_for_or_never_done)
+{
+    enum { TAKEN = 40 };
+    for (size_t i = 0; i < TAKEN; i++) {
+        works[i] = (struct env_work){.work = pool_work, .done = pool_done};
+        env_work_submit(env, NULL, &works[i]);
+    }
+    for (size_t i = 0; i < TAKEN; i++) {
+        env_work_forget(env, &works[i]);
+        memset(&works[i], 0, sizeof(works[i]));
+    }
+    for (size_t i = TAKEN; i < TAKEN + 50; i++) {
+        works[i] = (struct env_work){.work = pool_work, .done = pool_done};
+        env_work_submit(env, NULL, &works[i]);
+    }
+    env_uv_run(uv);
+    cr_expect_eq(done_count, 50);
+}
+
 /* ---- signals, chance, a loop of somebody else's ---- */
 
 static void term_came(void *arg)

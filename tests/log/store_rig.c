@@ -15,11 +15,14 @@ static void rig_boot(void *arg, struct env *env)
     if (rig->open_err != 0) rig->store = NULL;
 }
 
+static void ahead_forget(struct rig *rig);
+
 static void rig_died(void *arg)
 {
     struct rig *rig = arg;
     if (rig->store != NULL) store_abandon(rig->store);
     rig->store = NULL;
+    ahead_forget(rig);
 }
 
 static const struct sim_program program = {rig_boot, rig_died};
@@ -73,6 +76,7 @@ void rig_close(struct rig *rig)
 {
     if (rig->store != NULL) store_close(rig->store);
     rig->store = NULL;
+    ahead_forget(rig);
     CHECK(rig->budget.used_bytes == 0); /* All that was counted is gone. */
     for (unsigned i = 0; i < rig->entries_count; i++)
         free((void *)rig->entries[i].data);
@@ -87,41 +91,79 @@ void rig_crash(struct rig *rig, enum sim_crash how)
 
 /* ---- applying ---- */
 
-struct fetching {
+struct rig_ahead {
+    struct rig_ahead *next;
+    index_t index;
     struct store_fetch fetch;
     bool done;
     int err;
 };
 
-static void fetching_done(struct store_fetch *fetch, int err)
+static void ahead_done(struct store_fetch *fetch, int err)
 {
-    struct fetching *f = CONTAINER_OF(fetch, struct fetching, fetch);
-    f->done = true;
-    f->err = err;
+    struct rig_ahead *ahead = CONTAINER_OF(fetch, struct rig_ahead, fetch);
+    CHECK(!ahead->done);
+    ahead->done = true;
+    ahead->err = err;
+}
+
+static void ahead_forget(struct rig *rig)
+{
+    while (rig->ahead != NULL) {
+        struct rig_ahead *ahead = rig->ahead;
+        rig->ahead = ahead->next;
+        free(ahead);
+    }
+}
+
+/* Fetch an entry that is in rig->entries. */
+static void rig_fetch(struct rig *rig, index_t index)
+{
+    struct rig_ahead *ahead = mem_zero(sizeof(*ahead)), **end = &rig->ahead;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = ahead;
+    ahead->index = index;
+    ahead->fetch = (struct store_fetch){.entry = rig->entries[index - 1], .done = ahead_done};
+    if (ahead->fetch.entry.len == 0 || store_fetch(rig->store, &ahead->fetch)) ahead->done = true;
+}
+
+bool rig_pop(struct rig *rig)
+{
+    struct rig_ahead *ahead = rig->ahead;
+    if (ahead == NULL) return false;
+    if (!ahead->done) rig_wait(rig, &ahead->done);
+    CHECK(ahead->err == 0);
+    rig->ahead = ahead->next;
+    rig->applying = ahead->index;
+    if (ahead->fetch.entry.len == 0)
+        store_skip(rig->store, ahead->index, 1, NULL);
+    else
+        CHECK(store_apply(rig->store, ahead->index, 1, ahead->fetch.entry, rig->applied,
+                          rig->arg) == 0);
+    free(ahead);
+    return true;
 }
 
 static void rig_feed(struct rig *rig, index_t index)
 {
-    struct slice entry = rig->entries[index - 1];
-    if (entry.len == 0) {
-        store_skip(rig->store, index, 1, NULL);
-        return;
-    }
-    struct fetching f = {.fetch = {.entry = entry, .done = fetching_done}};
-    if (!store_fetch(rig->store, &f.fetch)) {
-        rig_wait(rig, &f.done);
-        CHECK(f.err == 0);
-    }
-    CHECK(store_apply(rig->store, index, 1, entry, rig->applied, rig->arg) == 0);
+    rig_fetch(rig, index);
+    CHECK(rig_pop(rig));
+}
+
+void rig_push(struct rig *rig, struct slice entry)
+{
+    CHECK(rig->entries_count < RIG_ENTRIES_MAX);
+    rig->entries[rig->entries_count++] =
+        (struct slice){entry.len == 0 ? NULL : mem_copy(entry.data, entry.len), entry.len};
+    rig_fetch(rig, rig->entries_count);
 }
 
 void rig_apply(struct rig *rig, struct slice entry)
 {
-    CHECK(rig->entries_count < RIG_ENTRIES_MAX);
-    CHECK(rig->entries_count == store_facts(rig->store)->index);
-    rig->entries[rig->entries_count++] =
-        (struct slice){entry.len == 0 ? NULL : mem_copy(entry.data, entry.len), entry.len};
-    rig_feed(rig, rig->entries_count);
+    CHECK(rig->ahead == NULL);
+    rig_push(rig, entry);
+    CHECK(rig_pop(rig));
 }
 
 void rig_skip(struct rig *rig)

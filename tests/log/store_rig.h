@@ -21,6 +21,8 @@ struct rig {
     unsigned entries_count;
     applied_cb applied; /* Called for what is applied, also again. May be NULL. */
     void *arg;
+    index_t applying;        /* The entry that `applied` is called for. */
+    struct rig_ahead *ahead; /* Fetched and not applied, in order. */
     char why[256];
     int open_err; /* Of the last store_open. */
 };
@@ -38,6 +40,10 @@ bool rig_up(const struct rig *rig);
 /* Apply one entry (copied) as the next one, fetch and all. */
 void rig_apply(struct rig *rig, struct slice entry);
 void rig_skip(struct rig *rig);
+/* The two halves of rig_apply: several entries may be fetched ahead. A crash forgets the fetches
+ * and applies the entries. */
+void rig_push(struct rig *rig, struct slice entry);
+bool rig_pop(struct rig *rig); /* False: nothing was pushed. */
 /* One transaction as an entry of its own, at time_ms. */
 struct outcome rig_txn(struct rig *rig, const struct txn *txn, int64_t time_ms);
 int rig_query(struct rig *rig, struct store_query *query);
