@@ -131,7 +131,7 @@ static void say_message(struct user *user, uint64_t due_us)
 
 static void look_done(struct people *people)
 {
-    if (env_now_us(people->link.env) < people->until_us) return;
+    if (people->until_us == 0 || env_now_us(people->link.env) < people->until_us) return;
     uint64_t acked = 0, delivered = 0;
     for (unsigned i = 0; i < people->cli->users; i++) {
         acked += people->users[i].acked;

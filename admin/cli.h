@@ -36,7 +36,7 @@ struct cli {
     bool json;
     uint64_t nodes_wanted, fronts_wanted, partitions;
     bool detach, stop, fresh, follow, force;
-    uint64_t users, rate, inflight, size, seconds, streams, limit, ttl_s;
+    uint64_t users, rate, inflight, size, seconds, streams, limit, ttl_s, rounds;
     char web[CLI_PATH_BYTES], secret[CLI_PATH_BYTES];
     struct env_address fronts[CLI_FRONTS_MAX];
     unsigned fronts_count;
@@ -103,6 +103,7 @@ int command_chat_tail(struct cli *cli);
 int command_chat_post(struct cli *cli);
 int command_bench_append(struct cli *cli);
 int command_bench_chat(struct cli *cli);
+int command_bench_failover(struct cli *cli);
 int command_version(struct cli *cli);
 
 #endif /* ADMIN_CLI_H_ */

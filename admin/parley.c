@@ -29,6 +29,7 @@ NUMBER_OPTION(size, 1, PAYLOAD_BYTES_MAX, "1 to 65536 bytes")
 NUMBER_OPTION(seconds, 1, 3600, "1 to 3600 seconds")
 NUMBER_OPTION(streams, 1, 1000000, "1 to 1000000 streams")
 NUMBER_OPTION(limit, 1, 100000, "1 to 100000 events")
+NUMBER_OPTION(rounds, 1, 1000, "1 to 1000 rounds")
 NUMBER_OPTION(ttl_s, 1, 365 * 86400, "1 second to a year, in seconds")
 
 #define FLAG_OPTION(name)                                                 \
@@ -96,6 +97,11 @@ static const struct option APPEND[] = {
     {"seconds", "S", "how long (10)", set_seconds},
     {"streams", "N", "over how many streams (1024, at least --inflight)", set_streams},
 };
+static const struct option FAILOVER[] = {
+    {"dir", "D", "the cluster that `parley dev --dir D` made", cli_set_dir},
+    {"rounds", "N", "how often a leader is killed (5)", set_rounds},
+    {"json", NULL, "print JSON, for programs", cli_set_json},
+};
 static const struct option CHAT[] = {
     CLI_CLUSTER_OPTIONS,
     {"fronts", "HOST:PORT,...", "front-ends of another cluster", set_fronts},
@@ -119,6 +125,8 @@ static const struct command COMMANDS[] = {
     {"bench append", "", 0, 0, command_bench_append, "measure durable appends", OPTIONS_OF(APPEND)},
     {"bench chat", "", 0, 0, command_bench_chat, "measure chat through WebSockets",
      OPTIONS_OF(CHAT)},
+    {"bench failover", "", 0, 0, command_bench_failover,
+     "measure how fast a killed leader is replaced", OPTIONS_OF(FAILOVER)},
     {"version", "", 0, 0, command_version, "print the version", NULL, 0},
 };
 
