@@ -1,6 +1,6 @@
 /* tests/log/wal_test.c -- the write-ahead log on the real disk: append, close, open again.
  *
- * Crashes, lost sectors and damage: tests/log/wal_crash_test.c, on the simulated disk. */
+ * Crashes and damage: wal_crash_test.c, wal_damage_test.c, on the simulated disk. */
 #include "log/wal.h"
 
 #include <criterion/criterion.h>
