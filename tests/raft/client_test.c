@@ -253,6 +253,55 @@ Test(client, what_is_in_flight_to_a_frozen_leader_goes_to_the_next_one)
     cr_expect_eq(fake_times(served.fake, stream, "alice/1", 1), 1);
 }
 
+/* What was in flight goes to the next leader in the order it was given: it meets no gap there. */
+Test(client, a_pipeline_is_sent_again_in_order)
+{
+    static struct one ones[32];
+    const char *stream = stream_of(0);
+    char payload[8];
+    world_run_for(served.world, 100000);
+    fake_commit_us(served.fake, 50000);
+    for (unsigned i = 0; i < ARRAY_COUNT(ones); i++) {
+        snprintf(payload, sizeof(payload), "%u", i);
+        send(&ones[i], stream, "alice/1", i + 1, payload, 0);
+    }
+    world_run_for(served.world, 20000);
+    fake_lead(served.fake, 0, 2);
+    for (unsigned i = 0; i < ARRAY_COUNT(ones); i++) {
+        wait_for(&ones[i]);
+        cr_expect_eq(ones[i].err, 0);
+        cr_expect_eq(ones[i].outcome.last, i + 1);
+    }
+    cr_expect(fake_in_order(served.fake));
+    cr_expect_eq(fake_gaps(served.fake), 0);
+}
+
+/* An answer that comes after its deadline belongs to nobody, though its place is taken again. */
+Test(client, a_late_answer_is_not_taken_for_that_of_a_later_request)
+{
+    struct one one;
+    char first[16];
+    strcpy(first, stream_of(0));
+    char second[16];
+    for (unsigned i = 1000;; i++) {
+        snprintf(second, sizeof(second), "c/%u", i);
+        if (client_partition_of(served.client, slice_str(second)) == 0) break;
+    }
+    for (unsigned n = 1; n <= 3; n++) {
+        send(&one, second, "bob/1", n, "x", 0);
+        wait_for(&one);
+    }
+    fake_commit_us(served.fake, 300000);
+    send(&one, first, "alice/1", 1, "late", 250);
+    wait_for(&one);
+    cr_expect_eq(one.err, ERR_UNKNOWN);
+    send(&one, second, "bob/1", 4, "x", 0);
+    wait_for(&one);
+    cr_expect_eq(one.err, 0);
+    cr_expect_eq(one.outcome.last, 4);
+    cr_expect_eq(one.outcome.last_n, 4);
+}
+
 /* ---- reads ---- */
 
 struct read {

@@ -49,6 +49,7 @@ unsigned fake_records_count(const struct fake *fake);
 const struct fake_record *fake_record(const struct fake *fake, unsigned i);
 /* How often a record of this producer and n is in the truth. */
 unsigned fake_times(const struct fake *fake, const char *stream, const char *producer, uint64_t n);
+unsigned fake_gaps(const struct fake *fake); /* Transactions that met ERR_GAP. */
 /* True when each producer's records are in the order of n, without a hole. */
 bool fake_in_order(const struct fake *fake);
 

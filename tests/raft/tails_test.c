@@ -343,26 +343,57 @@ Test(tails, a_tail_goes_on_at_the_next_leader)
     cr_expect_eq(f.starts, 5);
 }
 
-/* The client takes nothing for a while, and more comes than its connection may hold. */
-Test(tails, a_slow_subscriber_misses_nothing)
+/* Another client is frozen for a while; more comes than the network and its connection hold. */
+Test(tails, a_slow_subscriber_misses_nothing_and_is_not_cut)
+{
+    struct follower f = {0};
+    static struct write writes[32];
+    static char large[4001];
+    struct client *slow;
+    struct sim_node *sim = sim_node_create(served.world, "slow", NULL, NULL);
+    struct client_config config = {served.addresses, SERVED_NODES};
+    cr_assert_eq(client_create(sim_node_env(sim), &config, &slow), 0);
+    f.tail = client_tail_open(slow, slice_str("c/1"), TAIL_ALL, start, true, &handlers, &f);
+    settle();
+    client_claim(served.client, slice_str("c/1"), slice_str("before"), slice_str(""));
+    memset(large, 'x', sizeof(large) - 1);
+    sim_node_pause(sim, 4500000);
+    for (unsigned round = 0; round < 8; round++) {
+        for (unsigned i = 0; i < ARRAY_COUNT(writes); i++)
+            begin(&writes[i], "c/1", 8, "", large);
+        for (unsigned i = 0; i < ARRAY_COUNT(writes); i++)
+            wait_for(&writes[i]);
+    }
+    client_claim(served.client, slice_str("c/1"), slice_str("late"), slice_str(""));
+    for (unsigned i = 0; i < 10; i++)
+        settle();
+    cr_expect_eq(f.last, 8 * 8 * ARRAY_COUNT(writes));
+    cr_expect_eq(f.starts, 1, "it went on where it stood");
+    cr_expect_eq(f.present_count, 2);
+    bool closed = false;
+    client_destroy(slow, served_set_true, &closed);
+    settle();
+    cr_expect(closed);
+}
+
+/* A leader that nobody follows any more must not be listened to: its tails end at once. */
+Test(tails, tails_end_with_leadership)
 {
     struct follower f;
-    static struct write writes[400];
+    struct serve_stats stats;
     follow(&f, "c/1", start, false);
     settle();
     part_t p = client_partition_of(served.client, slice_str("c/1"));
-    struct sim_node *leader = served.nodes[fake_leader(served.fake, p) - 1].sim;
-    struct net_link link = net_link(leader, served.sim);
-    link.delay_us = 2000000; /* What is told piles up on its way. */
-    net_link_set(leader, served.sim, link);
-    for (unsigned i = 0; i < ARRAY_COUNT(writes); i++)
-        begin(&writes[i], "c/1", 8, "title", "v");
-    for (unsigned i = 0; i < ARRAY_COUNT(writes); i++)
-        wait_for(&writes[i]);
-    for (unsigned i = 0; i < 10; i++)
-        settle();
-    cr_expect_eq(f.last, 8 * ARRAY_COUNT(writes));
-    cr_expect_eq(f.version, ARRAY_COUNT(writes));
+    unsigned leader = fake_leader(served.fake, p);
+    fake_lead(served.fake, p, 0);
+    settle();
+    serve_stats(served.nodes[leader - 1].serve, &stats);
+    cr_expect_eq(stats.tails_count, 0);
+    fake_lead(served.fake, p, leader);
+    put("c/1", 1, "", "x");
+    settle();
+    cr_expect_eq(f.last, 1);
+    cr_expect_eq(f.starts, 2);
 }
 
 /* ---- signals and sessions ---- */
@@ -440,6 +471,40 @@ Test(tails, sessions_outlive_their_leader)
         world_run_for(served.world, 100000);
         cr_assert_eq(f.present_count, 1, "at %u", i);
     }
+}
+
+/* A leader that is new knows nobody: it must not say that all are gone. */
+Test(tails, a_new_leader_says_that_somebody_is_gone_only_when_all_had_time_to_claim)
+{
+    struct follower f;
+    struct client *other;
+    struct sim_node *sim = sim_node_create(served.world, "other", NULL, NULL);
+    struct client_config config = {served.addresses, SERVED_NODES};
+    cr_assert_eq(client_create(sim_node_env(sim), &config, &other), 0);
+    follow(&f, "u/bob", start, true);
+    client_claim(other, slice_str("u/bob"), slice_str("web"), slice_str(""));
+    world_run_for(served.world, 20 * 1000000ull);
+    cr_expect_eq(f.present_count, 1);
+    unsigned resets = f.resets;
+    client_claim(served.client, slice_str("u/bob"), slice_str("web"), slice_str(""));
+    client_claim(other, slice_str("u/bob"), slice_str("web"), slice_str(""));
+    settle();
+    client_release(served.client, slice_str("u/bob"), slice_str("web"));
+    settle();
+    cr_expect_eq(f.present_count, 1, "an earlier claimer takes nobody away");
+    sim_node_pause(sim, 60 * 1000000ull); /* It claims no more. */
+    part_t p = client_partition_of(served.client, slice_str("u/bob"));
+    fake_lead(served.fake, p, 1 + fake_leader(served.fake, p) % SERVED_NODES);
+    world_run_for(served.world, 14 * 1000000ull);
+    cr_expect_eq(f.present_count, 1);
+    cr_expect_eq(f.resets, resets);
+    world_run_for(served.world, 3 * 1000000ull);
+    cr_expect_eq(f.present_count, 0);
+    bool closed = false;
+    world_run_for(served.world, 50 * 1000000ull);
+    client_destroy(other, served_set_true, &closed);
+    settle();
+    cr_expect(closed);
 }
 
 /* ---- everything at once ---- */
