@@ -24,7 +24,7 @@ struct catch_up {
     char key[CHAT_KEY_BYTES];
 };
 
-static void say_closed(struct seat *seat, const char *why)
+void follow_refuse(struct seat *seat, const char *why)
 {
     struct buf out = {0};
     out_object(&out);
@@ -46,7 +46,7 @@ void follow_end(struct seat *seat, const char *why)
     if (!seat->following) return;
     seat->following = seat->live = false;
     seat->session->following_count--;
-    if (why[0] != '\0') say_closed(seat, why);
+    if (why[0] != '\0') follow_refuse(seat, why);
 }
 
 void follow_begin(struct seat *seat, seq_t position, uint8_t what)

@@ -13,6 +13,9 @@ void follow_catch_up(struct seat *seat);
 /* Stop following; why "": without a word, otherwise {"closed":{...,"why":why}} is sent. */
 void follow_end(struct seat *seat, const char *why);
 
+/* Tell that the chat cannot be followed from the seat's position. */
+void follow_refuse(struct seat *seat, const char *why);
+
 /* As the operation open, without an answer: the session follows chat from that seq on. */
 void open_resume(struct session *session, struct slice chat, seq_t from);
 

@@ -29,7 +29,7 @@ struct reading {
     char producer[PRODUCER_BYTES_MAX];
     uint8_t producer_len;
     /* open */
-    bool from_now;
+    bool from_now, resumed;
     seq_t from;
     uint8_t what;
     /* hist */
@@ -130,13 +130,27 @@ static void out_mine(struct buf *out, const struct room_member *me)
 
 /* ---- open ---- */
 
-/* The reply comes before its events. */
-static void open_producer_done(struct client_query *request, int err)
+/* Who resumes has no request to answer: the chat is closed for them. */
+static void open_err(struct reading *reading, int err)
 {
-    struct reading *reading = CONTAINER_OF(request, struct reading, request);
+    struct seat *seat = reading_seat(reading);
+    if (!reading->resumed || seat == NULL) {
+        reading_err(reading, err);
+        return;
+    }
+    seat->position = reading->from;
+    follow_refuse(seat, err == ERR_REJECTED || err == ERR_NO_STREAM ? "gone" : "lag");
+    reading_end(reading);
+}
+
+/* The reply comes before its events. */
+static void open_answer(struct room_waiter *waiter, int err)
+{
+    struct reading *reading = CONTAINER_OF(waiter, struct reading, waiter);
+    struct client_query *request = &reading->request;
     struct seat *seat = reading_seat(reading);
     if (err != 0 || seat == NULL) {
-        reading_err(reading, err != 0 ? err : ERR_CANCELED);
+        open_err(reading, err != 0 ? err : ERR_CANCELED);
         return;
     }
     struct room *room = seat->room;
@@ -145,6 +159,7 @@ static void open_producer_done(struct client_query *request, int err)
     seq_t visible = room_first_visible(room, reading_user(reading));
     seq_t position = reading->from_now ? head->last : reading->from;
     if (position + 1 < visible) position = visible - 1;
+    if (position > head->last) position = head->last;
     if (seat->n < request->query.number) seat->n = request->query.number;
 
     struct buf ok = {0};
@@ -156,17 +171,28 @@ static void open_producer_done(struct client_query *request, int err)
     out_mine(&ok, me);
     out_object_end(&ok);
     call_ok(&reading->call, &ok);
-    /* The tail may be behind the read: from_now then still begins where the read was. */
-    if (position > head->last) position = head->last;
     follow_begin(seat, position, reading->what);
     reading_end(reading);
+}
+
+/* The tail may be behind the read: who just joined is known once the room is as new as it. */
+static void open_producer_done(struct client_query *request, int err)
+{
+    struct reading *reading = CONTAINER_OF(request, struct reading, request);
+    struct seat *seat = reading_seat(reading);
+    if (err != 0 || seat == NULL) {
+        open_err(reading, err != 0 ? err : ERR_CANCELED);
+        return;
+    }
+    reading->waiter.ready = open_answer;
+    room_when_changed(seat->room, request->query.head.version, &reading->waiter);
 }
 
 static void open_loaded(struct room_waiter *waiter, int err)
 {
     struct reading *reading = CONTAINER_OF(waiter, struct reading, waiter);
     if (err != 0 || reading_seat(reading) == NULL) {
-        reading_err(reading, err != 0 ? err : ERR_CANCELED);
+        open_err(reading, err != 0 ? err : ERR_CANCELED);
         return;
     }
     reading->request = (struct client_query){
@@ -218,6 +244,7 @@ void open_resume(struct session *session, struct slice chat, seq_t from)
     memcpy(reading->user, session->user, session->user_len);
     reading->check = (struct txn_check){.kind = TXN_IF_PRESENT,
                                         .key = chat_key(reading->key, 'm', reading_user(reading))};
+    reading->resumed = true;
     reading->from = from;
     reading->what = FOLLOW_EV | FOLLOW_MARK | FOLLOW_NOTE;
     if (seat_take(session, chat) == NULL)
@@ -262,15 +289,17 @@ static struct hist_rows hist_decode(const struct store_query *query)
     return rows;
 }
 
-static void hist_done(struct client_query *request, int err)
+static void hist_answer(struct room_waiter *waiter, int err)
 {
-    struct reading *reading = CONTAINER_OF(request, struct reading, request);
-    if (err != 0) {
-        reading_err(reading, err);
+    struct reading *reading = CONTAINER_OF(waiter, struct reading, waiter);
+    struct seat *seat = reading_seat(reading);
+    if (err != 0 || seat == NULL) {
+        reading_err(reading, err != 0 ? err : ERR_CANCELED);
         return;
     }
-    const struct store_query *query = &request->query;
+    const struct store_query *query = &reading->request.query;
     struct hist_rows rows = hist_decode(query);
+    reading->visible = room_first_visible(seat->room, reading_user(reading));
     seq_t first = query->head.first > reading->visible ? query->head.first : reading->visible;
     seq_t next = 0, low = 0;
     bool more = query->more;
@@ -302,6 +331,19 @@ static void hist_done(struct client_query *request, int err)
     free(rows.records);
     call_ok(&reading->call, &ok);
     reading_end(reading);
+}
+
+/* As in open: what they may see is known once the room is as new as the read. */
+static void hist_done(struct client_query *request, int err)
+{
+    struct reading *reading = CONTAINER_OF(request, struct reading, request);
+    struct seat *seat = reading_seat(reading);
+    if (err != 0 || seat == NULL) {
+        reading_err(reading, err != 0 ? err : ERR_CANCELED);
+        return;
+    }
+    reading->waiter.ready = hist_answer;
+    room_when_changed(seat->room, request->query.head.version, &reading->waiter);
 }
 
 static void hist_loaded(struct room_waiter *waiter, int err)

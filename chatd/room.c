@@ -229,7 +229,8 @@ static void room_record(void *arg, const struct record_view *record)
     struct seat *seat, *next;
     for (seat = room->seats; seat != NULL; seat = next) {
         next = seat->next; /* A push may end the following, never the seat. */
-        if (seat->following && seat->live) seat_push(seat, event);
+        if (seat->following && seat->live && event->seq == seat->position + 1)
+            seat_push(seat, event);
         inbox_mention(seat, event);
     }
 }
