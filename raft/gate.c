@@ -99,6 +99,16 @@ static bool after_shipments(struct gate *gate)
     return false;
 }
 
+/* Only a leader waits for snapshots: what it asked for in an earlier term is void, and must not
+ * gather while the host cannot make one. */
+static bool after_gets(struct gate *gate)
+{
+    if (gate->gets_count == 0 || gate->raft.state == RAFT_LEADER) return false;
+    struct raft_io_snapshot_get *get = gate->gets[--gate->gets_count];
+    get->cb(get, NULL, RAFT_CANCELED);
+    return true;
+}
+
 /* libraft's own snapshot is "stored": it drops the entries up to trim_index from memory. */
 static bool after_trim(struct gate *gate)
 {
@@ -229,8 +239,8 @@ void gate_after(struct gate *gate)
         CHECK(gate->raft.state != RAFT_UNAVAILABLE);
         if (gate->put == NULL) gate_report(gate, gate->raft.last_applied);
         moved = gate_after_sends(gate) || after_trim(gate) || after_appends(gate) ||
-                after_election(gate) || after_shipments(gate) || tell_commit(gate) ||
-                gate_admit(gate);
+                after_election(gate) || after_shipments(gate) || after_gets(gate) ||
+                tell_commit(gate) || gate_admit(gate);
     }
     gate_flush(gate);
     aim_trim(gate);
@@ -450,7 +460,7 @@ void gate_install_ready(struct gate *gate, bool ok)
     if (ok) {
         struct gate_arrival *arrival = mem_zero(sizeof(*arrival));
         arrival->message = gate->fetch;
-        arrival->fetched = true;
+        arrival->fetched = gate->fetched = true;
         arrival->bytes = sizeof(*arrival) + gate->fetch.install_snapshot.data.len;
         gate_arrive(gate, arrival);
     } else {

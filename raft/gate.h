@@ -78,8 +78,9 @@ struct gate_host {
      * gate_snapshot_ready. Not called again before that. */
     void (*snapshot_get)(void *arg, index_t at_least);
     /* `from` leads and says that we need this: fetch what we lack up to it, then call
-     * gate_install_ready. All borrowed until return. Called again before that: this one counts,
-     * what was fetched so far is of use still. */
+     * gate_install_ready. All borrowed until return. Called again before that, or after it when
+     * there was no use for what came: this one counts, what was fetched so far is of use still.
+     * Never between install_commit and gate_install_done. */
     void (*install)(void *arg, uint64_t from, const struct gate_snapshot *snapshot);
     /* The install that was made ready: replace all that is applied by it, durably, and call
      * gate_install_done. WAL entries of this partition before wal_next() are void from there on;

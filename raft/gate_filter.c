@@ -121,7 +121,7 @@ static void dispatch(struct gate *gate, const struct raft_message *message)
     struct gate_envelope envelope = {.part = gate->config.part,
                                      .from = gate->config.self,
                                      .to = message->server_id,
-                                     .installing = gate->fetching || gate->put != NULL};
+                                     .installing = gate_installing(gate)};
     gate->scratch.len = 0;
     gate_msg_encode(&gate->scratch, &envelope, message);
     struct slice bytes = buf_bytes(&gate->scratch);
@@ -462,10 +462,11 @@ static void begin_fetch(struct gate *gate, struct gate_arrival *arrival)
     gate->fetch_told = false;
 }
 
-/* An install that is only going to be fetched does not touch libraft yet. */
+/* An install that is only going to be fetched does not touch libraft yet; but the host works on
+ * one at a time from the moment it said ready. */
 static bool must_wait(const struct gate *gate, const struct gate_arrival *arrival)
 {
-    if (must_fetch(gate, arrival)) return false;
+    if (must_fetch(gate, arrival)) return gate->fetched || gate->put != NULL;
     return waits_for_own_term(gate, &arrival->message) || waits_for_disk(gate, &arrival->message);
 }
 
@@ -474,6 +475,7 @@ static void admit(struct gate *gate, struct gate_arrival *arrival)
     if (must_fetch(gate, arrival)) {
         begin_fetch(gate, arrival);
     } else {
+        if (arrival->fetched) gate->fetched = false;
         deliver(gate, arrival);
     }
     free(arrival);
@@ -487,6 +489,7 @@ void gate_arrive(struct gate *gate, struct gate_arrival *arrival)
     }
     if (gate->arrivals_bytes + arrival->bytes > GATE_HELD_BYTES_MAX) {
         gate->stats.dropped_count++;
+        if (arrival->fetched) gate->fetched = false;
         gate_arrival_free(arrival);
         return;
     }

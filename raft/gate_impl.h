@@ -125,6 +125,7 @@ struct gate {
     struct raft_io_snapshot_put *trim; /* libraft's own snapshot: its memory is about to shrink. */
     index_t trim_index;                /* Up to this entry. */
 
+    bool fetched;                     /* An install whose files are here waits to be delivered. */
     bool fetching;                    /* The host gets what `fetch` names. */
     bool fetch_told;                  /* install() was called for it. */
     struct raft_message fetch;        /* Owned while fetching. */

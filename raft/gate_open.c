@@ -62,6 +62,18 @@ static bool boot_is_sound(const struct gate_boot *boot)
     return true;
 }
 
+/* An install may bring more than the entry it was asked for, and the log that grew behind that
+ * entry need not be the one that was committed; its terms are lower then, all of them (no leader
+ * of the manifest's term or a later one lacks what the manifest holds). Such a log is void. */
+static void drop_stale(struct gate *gate, struct gate_boot *boot)
+{
+    if (boot->entries_count == 0 || boot->entries[0].term >= boot->snapshot.term) return;
+    struct wal_record record = {
+        .kind = WAL_TRUNCATE, .part = gate->config.part, .index = boot->snapshot.index + 1};
+    (void)wal_append(gate->config.wal, &record);
+    boot->entries_count = 0;
+}
+
 /* The configuration libraft will start with: the last in the log, committed or not. */
 static struct slice boot_configuration(const struct gate_boot *boot)
 {
@@ -181,9 +193,13 @@ int gate_open(const struct gate_config *config, const struct gate_boot *boot, st
 {
     CHECK(config->self != 0);
     CHECK(config->heartbeat_ms >= 5 && config->election_ms >= 2 * config->heartbeat_ms);
-    if (!boot_is_sound(boot)) return ERR_CORRUPT;
     struct gate *gate = gate_create(config);
     struct gate_boot made = *boot;
+    drop_stale(gate, &made);
+    if (!boot_is_sound(&made)) {
+        gate_free(gate);
+        return ERR_CORRUPT;
+    }
     struct gate_boot_entry first;
     struct buf configuration = {0};
     if (boot->bootstrap_count > 0) {

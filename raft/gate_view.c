@@ -131,7 +131,7 @@ bool gate_changing(const struct gate *gate)
 
 bool gate_installing(const struct gate *gate)
 {
-    return gate->fetching || gate->put != NULL;
+    return gate->fetching || gate->fetched || gate->put != NULL;
 }
 
 bool gate_idle(const struct gate *gate)

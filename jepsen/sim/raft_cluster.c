@@ -100,6 +100,8 @@ struct replica {
     int job_err;
     bool commit_wanted; /* An install waits for the worker. */
     struct state install;
+    unsigned install_from; /* Who leads and has what we lack. */
+    index_t committed;     /* Told by the gate. */
     struct replay replay;  /* Between wal_open and gate_open. */
     batch_t durable_batch; /* Of the WAL, */
     batch_t slow_batch;    /* and what of it the gate learns when slow_timer fires. */
@@ -261,6 +263,7 @@ static void acknowledge(struct replica *r, const struct committed *e)
 
 static void apply(struct replica *r, const struct committed *e)
 {
+    if (e->index <= r->applied.index) return; /* An install brought more than it was asked for. */
     CHECK(e->index == r->applied.index + 1);
     uint8_t head[24];
     put_u64(head, r->applied.chain);
@@ -282,6 +285,8 @@ static void host_committed(void *arg, index_t index, term_t term, enum gate_entr
                            struct slice data)
 {
     struct replica *r = arg;
+    CHECK(index == r->committed + 1);
+    r->committed = index;
     if (r->queue_count == r->queue_capacity) {
         r->queue_capacity = r->queue_capacity > 0 ? r->queue_capacity * 2 : 64;
         r->queue = mem_resize(r->queue, r->queue_capacity * sizeof(r->queue[0]));
@@ -411,7 +416,9 @@ static void job_done(struct env_work *work)
         state_copy(&r->applied, &r->durable);
         gate_install_done(r->gate);
     } else {
-        gate_checkpointed(r->gate, r->durable.index);
+        /* After an install that brought more, the gate has some of it still to come. */
+        index_t known = r->durable.index < r->committed ? r->durable.index : r->committed;
+        gate_checkpointed(r->gate, known);
     }
     answer_get(r);
     env_defer(r->env, &r->work);
@@ -460,9 +467,13 @@ static void host_snapshot_get(void *arg, index_t at_least)
 static void host_install(void *arg, uint64_t from, const struct gate_snapshot *snapshot)
 {
     struct replica *r = arg;
-    (void)from;
     (void)snapshot;
-    env_timer_start_us(r->env, &r->fetch_timer, 500 + env_random_below(r->env, 30000));
+    CHECK(!r->commit_wanted);
+    CHECK(r->job != JOB_INSTALL);
+    r->install_from = number_of(from);
+    /* Mostly quick, sometimes as long as leaders last. */
+    uint64_t most_us = env_random_below(r->env, 4) == 0 ? 2000000 : 30000;
+    env_timer_start_us(r->env, &r->fetch_timer, 500 + env_random_below(r->env, most_us));
 }
 
 static void fetch_fired(struct env_timer *timer)
@@ -484,6 +495,15 @@ static void host_install_commit(void *arg, const struct gate_snapshot *snapshot)
                                 .configuration_index = snapshot->configuration_index,
                                 .wal_from = wal_next(r->wal)};
     buf_put(&r->install.configuration, snapshot->configuration.data, snapshot->configuration.len);
+    /* Who sends it has gone on meanwhile: rows come as of then. */
+    const struct replica *from = &r->cluster->replicas[r->install_from];
+    if (from->gate != NULL && from->applied.index > snapshot->index &&
+        env_random_below(r->env, 2) == 0) {
+        batch_t wal_from = r->install.wal_from;
+        state_copy(&r->install, &from->applied);
+        r->install.wal_from = wal_from;
+    }
+    r->committed = snapshot->index;
     r->commit_wanted = true;
     r->queue_count = r->queue_done = 0;
     env_defer(r->env, &r->work);
@@ -688,6 +708,7 @@ static void process_boot(void *arg, struct env *env)
     r->cluster->counts.boots++;
     manifest_read(env, &r->durable);
     state_copy(&r->applied, &r->durable);
+    r->committed = r->durable.index;
     replay_init(&r->replay, r->durable.index, r->durable.wal_from);
     open_wal(r);
     CHECK(replay_end(&r->replay) == 0);
