@@ -14,10 +14,9 @@
  *  - Behind the last file lie files that were made ahead, got half a head, or a head and half a
  *    batch. A batch of a higher number in one of them proves that more was durable: damage.
  *
- * Recovery may stop at any point and run again. What it makes gets its name only when complete and
- * synced, so that a file of recovery is whole or not there. It holds nothing else and is never
- * added to: the last batch is copied, not moved, and the next head but one names the new end. Only
- * files without a batch are deleted. */
+ * Recovery may stop at any point and run again: what it makes gets its name only when complete and
+ * synced, so a file of recovery is whole or not there, and until it is there the old files say all
+ * they said before. Only files without a whole batch are deleted. */
 #include "log/wal_recover.h"
 
 #include <inttypes.h>
