@@ -24,6 +24,9 @@ function run(user, chat) {
     const client = new Client(login.identity(user), ownAddress(), login.storeOf(user));
     login.claim(user, window, () => client.retire());
     window.addEventListener('online', () => client.session.hurry());
+    document.addEventListener('visibilitychange', () => {
+        if (document.visibilityState === 'visible') client.session.hurry();
+    });
     window.addEventListener('hashchange', () => linkOpened(client));
     new App(client, {
         chat,

@@ -5,6 +5,7 @@
  * or code 0 when the connection was lost before the reply came. */
 
 const SILENT_MS = 60000; // A server says something every 25 s.
+const ANSWER_MS = 15000; // It answers within 10 s; one that was asked and says nothing is gone.
 const CHECK_MS = 5000;
 
 export class Refusal extends Error {
@@ -24,7 +25,7 @@ export class Wire {
     constructor(url, on) {
         this.on = on;
         this.next = 1;
-        this.waiting = new Map(); // i -> {resolve, reject}
+        this.waiting = new Map(); // i -> {resolve, reject, asked}
         this.closed = false;
         this.heard = Date.now();
         this.socket = new WebSocket(url, 'parley.v1');
@@ -42,7 +43,7 @@ export class Wire {
                 reject(new Refusal({ msg: 'not connected' }));
                 return;
             }
-            this.waiting.set(i, { resolve, reject });
+            this.waiting.set(i, { resolve, reject, asked: Date.now() });
         });
     }
 
@@ -88,7 +89,10 @@ export class Wire {
     }
 
     checkSilence() {
-        if (Date.now() - this.heard > SILENT_MS) this.end(4009, 'silent');
+        const now = Date.now();
+        const [oldest] = this.waiting.values();
+        const unanswered = oldest && now - Math.max(oldest.asked, this.heard) > ANSWER_MS;
+        if (unanswered || now - this.heard > SILENT_MS) this.end(4009, 'silent');
     }
 
     end(code, reason) {

@@ -173,6 +173,18 @@ test('a silent server is left; one that speaks is not', async () => {
     assert.notEqual(session.state, 'online');
 });
 
+test('a server that was asked and says nothing is left sooner', async () => {
+    session.start();
+    const socket = await online();
+    session.request('hist', {}).catch(() => {});
+    mock.timers.tick(14000);
+    socket.say({});
+    mock.timers.tick(14000);
+    assert.equal(session.state, 'online');
+    mock.timers.tick(7000);
+    assert.notEqual(session.state, 'online');
+});
+
 test('no answer to hello: the next address', () => {
     session.store.set('addresses', [OTHER]);
     session.start();
