@@ -5,6 +5,7 @@
 #ifndef RAFT_NODE_IMPL_H_
 #define RAFT_NODE_IMPL_H_
 
+#include "raft/balance.h"
 #include "raft/confirm.h"
 #include "raft/node.h"
 
@@ -42,6 +43,7 @@ struct node {
     struct install *install;
     struct links *links;
     struct serve *serve;
+    struct balance balance;
     struct env_timer tick;
     uint64_t started_ms, stopping_ms;
     batch_t formed_with; /* NODE_FORMING: durable up to here means formed. */

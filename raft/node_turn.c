@@ -320,6 +320,7 @@ void node_tick(struct env_timer *timer)
         }
         checkpoints_tick(node);
         stall_tick(node);
+        balance_tick(node);
     }
     node_stop_tick(node); /* Last: it may free the node. */
 }

@@ -237,7 +237,7 @@ static void part_settle(struct part *part)
     if (leads_in == 0 || part->led_term == leads_in) return;
     part->led_term = leads_in;
     part->stats.elections_count++;
-    part->confirmed_ms = env_now_ms(part->env);
+    part->led_ms = part->confirmed_ms = env_now_ms(part->env);
 }
 
 bool part_leads(const struct part *part)
@@ -286,6 +286,14 @@ bool part_hand_over(struct part *part)
 {
     if (part->gate == NULL || gate_state(part->gate) != GATE_LEADER) return false;
     return gate_transfer(part->gate, 0) == 0;
+}
+
+bool part_hand_to(struct part *part, uint64_t to, uint64_t calm_ms, index_t lag_max)
+{
+    if (!part_leads(part) || env_now_ms(part->env) - part->led_ms < calm_ms) return false;
+    index_t match = gate_match(part->gate, to);
+    if (match == 0 || match + lag_max < gate_last_index(part->gate)) return false;
+    return gate_transfer(part->gate, to) == 0;
 }
 
 /* ---- the turn ---- */

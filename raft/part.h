@@ -158,6 +158,9 @@ void part_checkpoint(struct part *part);
 bool part_checkpointing(const struct part *part);
 /* Hand leadership to whoever is most up to date. False: it does not lead, or is not able to now. */
 bool part_hand_over(struct part *part);
+/* Hand leadership to the voter `to`. False: not led for calm_ms, `to` lacks more than lag_max
+ * entries, or as above. */
+bool part_hand_to(struct part *part, uint64_t to, uint64_t calm_ms, index_t lag_max);
 
 struct part_stats {
     index_t commit, last;
