@@ -102,6 +102,18 @@ static int files_tidy(struct store *store, bool fresh)
     return err;
 }
 
+/* The folder itself must outlive a power cut: its name lies in the one above. */
+static int parent_sync(const struct store *store)
+{
+    char above[STORE_PATH_BYTES_MAX];
+    const char *end = strrchr(store->dir, '/');
+    CHECK(store->dir[0] == '/' && end[1] != 0);
+    int len = snprintf(above, sizeof(above), "%.*s/", (int)(end - store->dir), store->dir);
+    CHECK(len > 0 && (size_t)len < sizeof(above));
+    if (len > 1) above[len - 1] = 0; /* Only the root keeps its slash. */
+    return env_dir_sync(store->env, above);
+}
+
 static int manifest_open(struct store *store, const struct store_config *config, const char **what)
 {
     *what = "manifest";
@@ -118,6 +130,7 @@ static int manifest_open(struct store *store, const struct store_config *config,
         return ERR_FOREIGN;
     *what = fresh ? "manifest (missing beside runs)" : "folder";
     err = files_tidy(store, fresh);
+    if (err == 0 && fresh) err = parent_sync(store);
     if (err == 0 && fresh) err = manifest_write(store->env, store->dir, &store->manifest);
     return err;
 }

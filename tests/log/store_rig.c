@@ -9,7 +9,7 @@ static void rig_boot(void *arg, struct env *env)
 {
     struct rig *rig = arg;
     struct store_config config = {
-        .dir = "/data/store", .part = 3, .owner = 77, .budget = &rig->budget};
+        .dir = "/data/store", .part = 3, .owner = rig->owner, .budget = &rig->budget};
     rig->env = env;
     rig->open_err = store_open(env, &config, &rig->store, rig->why, sizeof(rig->why));
     if (rig->open_err != 0) rig->store = NULL;
@@ -20,6 +20,8 @@ static void ahead_forget(struct rig *rig);
 static void rig_died(void *arg)
 {
     struct rig *rig = arg;
+    if (rig->install != NULL) store_install_cancel(rig->install);
+    rig->install = NULL;
     if (rig->store != NULL) store_abandon(rig->store);
     rig->store = NULL;
     ahead_forget(rig);
@@ -66,6 +68,7 @@ void rig_open(struct rig *rig, struct world *world, const char *name, size_t lim
     memset(rig, 0, sizeof(*rig));
     rig->world = world;
     rig->budget.limit_bytes = limit_bytes;
+    rig->owner = 77;
     rig->entries = mem_zero(RIG_ENTRIES_MAX * sizeof(rig->entries[0]));
     rig->node = sim_node_create(world, name, &program, rig);
     rig_start(rig);

@@ -24,7 +24,9 @@ struct rig {
     index_t applying;        /* The entry that `applied` is called for. */
     struct rig_ahead *ahead; /* Fetched and not applied, in order. */
     char why[256];
-    int open_err; /* Of the last store_open. */
+    int open_err;                  /* Of the last store_open. */
+    uint64_t owner;                /* Given to store_open. */
+    struct store_install *install; /* Canceled when the node dies; may be NULL. */
 };
 
 /* A node `name` in world with an empty folder, and its store, open. limit_bytes: the budget. */
