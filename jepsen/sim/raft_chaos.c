@@ -133,22 +133,38 @@ static void change_members(struct chaos *x)
     CHECK(rv == 0 || rv == ERR_BUSY);
 }
 
+/* A node or its disk stands still for a while. */
+static void stop_for_a_while(struct chaos *x, unsigned n)
+{
+    if (!cluster_up(x->cluster, n)) return;
+    struct sim_node *node = cluster_node(x->cluster, n);
+    uint64_t us = below(x, 3000) * MS;
+    if (below(x, 2) == 0) {
+        sim_node_pause(node, us);
+    } else {
+        disk_stall(sim_node_disk(node), us);
+    }
+}
+
 static void fault(struct chaos *x)
 {
     uint64_t dice = below(x, 100);
     unsigned n = (unsigned)below(x, x->options->nodes);
-    if (dice < 28)
+    if (dice < 26) {
         crash_one(x);
-    else if (dice < 30)
+    } else if (dice < 28) {
         crash_all(x);
-    else if (dice < 60)
+    } else if (dice < 54) {
         partition(x);
-    else if (dice < 75)
+    } else if (dice < 68) {
         cluster_heal(x->cluster);
-    else if (dice < 90)
+    } else if (dice < 82) {
         transfer(x);
-    else
+    } else if (dice < 91) {
+        stop_for_a_while(x, n);
+    } else {
         cluster_slow_disk(x->cluster, n, below(x, 2) == 0 ? 0 : below(x, 60) * MS);
+    }
 }
 
 static void restart_some(struct chaos *x, bool all)

@@ -1,6 +1,7 @@
 /* jepsen/sim/raft_chaos.h -- one random run of a simulated raft group, all of it from a seed:
- * crashes, power cuts, cut and lossy links, slow disks, transfers, membership changes, under
- * writes and reads. Then all heals, and the group must lead, agree and have lost nothing.
+ * crashes, power cuts, pauses, cut and lossy links, slow and stalled disks, transfers, membership
+ * changes, under writes and reads. Then all heals, and the group must lead, agree and have lost
+ * nothing.
  *
  * Thread: one. The same seed and options give the same run. */
 #ifndef JEPSEN_SIM_RAFT_CHAOS_H_

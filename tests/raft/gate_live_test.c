@@ -318,6 +318,26 @@ Test(gate_live, a_group_grows_from_three_to_five_under_load)
     rig_close(&rig);
 }
 
+Test(gate_live, a_group_of_one_leads_commits_and_restarts)
+{
+    struct rig rig;
+    rig_open(&rig, (struct rig_options){.nodes = 1, .voters = 1, .rules = ALL_RULES});
+    cr_expect_eq(rig_propose(&rig, 0, 50, 16), 50);
+    rig_run(&rig, 100);
+    term_t term = gate_term(cluster_gate(rig.c, 0));
+    index_t acked = cluster_acked_index(rig.c);
+    cr_expect_eq(acked, gate_last_index(cluster_gate(rig.c, 0)));
+    cr_expect_eq(gate_transfer(cluster_gate(rig.c, 0), 0), ERR_NOT_FOUND);
+    cluster_crash(rig.c, 0, SIM_POWER);
+    rig_start(&rig, 0);
+    cr_expect(rig_elect_ready(&rig, 0));
+    cr_expect_gt(gate_term(cluster_gate(rig.c, 0)), term);
+    rig_run(&rig, 100);
+    cr_expect_gt(cluster_applied(rig.c, 0), acked);
+    cr_expect_null(cluster_violation(rig.c));
+    rig_close(&rig);
+}
+
 /* The log in memory follows the manifests; a restart begins at the manifest. */
 Test(gate_live, memory_stays_within_the_budget)
 {
