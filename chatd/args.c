@@ -6,6 +6,9 @@
 #include "chatd/ids.h"
 #include "chatd/scan.h"
 
+/* What is absent or refused reads as: not NULL, so that it may be copied like any other. */
+static const struct slice EMPTY = {"", 0};
+
 struct args args_of(const struct op *op)
 {
     CHECK(json_is_object(op->args));
@@ -70,10 +73,10 @@ static struct slice id_of(struct args *a, const char *field, enum presence prese
                           const char *allowed)
 {
     json_t *value = find(a, field, presence);
-    if (value == NULL) return (struct slice){NULL, 0};
+    if (value == NULL) return EMPTY;
     if (json_is_string(value) && id_valid(string_of(value))) return string_of(value);
     args_refuse(a, field, allowed);
-    return (struct slice){NULL, 0};
+    return EMPTY;
 }
 
 #define ID_ALPHABET "1 to 64 of A-Z a-z 0-9 . _ @ + = | : ~ - that begin with a letter or digit"
@@ -91,19 +94,19 @@ struct slice arg_device(struct args *a, const char *field, enum presence presenc
 struct slice arg_chat(struct args *a, const char *field, enum presence presence)
 {
     json_t *value = find(a, field, presence);
-    if (value == NULL) return (struct slice){NULL, 0};
+    if (value == NULL) return EMPTY;
     if (json_is_string(value) && chat_parse(string_of(value), NULL, NULL) != CHAT_INVALID)
         return string_of(value);
     args_refuse(a, field, "must be the id of a chat: c/<id>, or d/<a>/<b> with a <= b");
-    return (struct slice){NULL, 0};
+    return EMPTY;
 }
 
 struct slice arg_string(struct args *a, const char *field, enum presence presence, size_t bytes_max)
 {
     char allowed[80];
     json_t *value = find(a, field, presence);
-    if (value == NULL) return (struct slice){NULL, 0};
-    struct slice text = json_is_string(value) ? string_of(value) : (struct slice){NULL, 0};
+    if (value == NULL) return EMPTY;
+    struct slice text = json_is_string(value) ? string_of(value) : EMPTY;
     size_t bytes_min = presence == ARG_REQUIRED ? 1 : 0;
     if (json_is_string(value) && text.len >= bytes_min && text.len <= bytes_max &&
         memchr(text.data, '\0', text.len) == NULL)
@@ -111,7 +114,7 @@ struct slice arg_string(struct args *a, const char *field, enum presence presenc
     snprintf(allowed, sizeof(allowed), "must be a string of %zu to %zu bytes without \\u0000",
              bytes_min, bytes_max);
     args_refuse(a, field, allowed);
-    return (struct slice){NULL, 0};
+    return EMPTY;
 }
 
 static int64_t int_in(struct args *a, const char *field, const json_t *value, int64_t min,
@@ -268,24 +271,24 @@ struct slice arg_raw(struct args *a, const char *field, enum presence presence, 
 {
     struct slice raw;
     json_t *value = find(a, field, presence);
-    if (value == NULL) return (struct slice){NULL, 0};
+    if (value == NULL) return EMPTY;
     if (!json_is_object(value)) {
         args_refuse(a, field, "must be a JSON object");
-        return (struct slice){NULL, 0};
+        return EMPTY;
     }
     CHECK(scan_member(a->text, field, &raw)); /* jansson found it there. */
     if (raw.len <= bytes_max) return raw;
     a->failed = true;
     fault_set(&a->fault, FAULT_BIG, "%s%.64s has %zu bytes, %zu are allowed", a->path, field,
               raw.len, bytes_max);
-    return (struct slice){NULL, 0};
+    return EMPTY;
 }
 
 struct args arg_object(struct args *a, const char *field, enum presence presence)
 {
     struct args inner = {.failed = false};
     struct slice raw = arg_raw(a, field, presence, CLIENT_FRAME_BYTES_MAX);
-    if (a->failed || raw.data == NULL) {
+    if (a->failed || raw.len == 0) {
         inner.failed = a->failed;
         inner.fault = a->fault;
         return inner;

@@ -215,13 +215,20 @@ static int listed_order(const void *a, const void *b)
     return slice_compare(room_chat(x->seat->room), room_chat(y->seat->room));
 }
 
+/* The list may still name a chat that the user was removed from a moment ago: it has no row. */
+static bool row_due(const struct seat *seat)
+{
+    if (!seat->listed) return false;
+    return !seat->room->loaded || room_role(seat->room, session_user(seat->session)) != ROLE_NONE;
+}
+
 /* All rows can be written; asks for what is missing. */
 static bool rows_ready(struct session *session)
 {
     bool ready = session->person->loaded;
     struct buf scratch = {0};
     for (struct seat *seat = session->seats; seat != NULL; seat = seat->hh.next)
-        if (seat->listed && !row_write(seat, &scratch)) ready = false;
+        if (row_due(seat) && !row_write(seat, &scratch)) ready = false;
     buf_free(&scratch);
     return ready;
 }

@@ -327,6 +327,13 @@ static void room_head(void *arg, const struct stream_head *head)
     }
 }
 
+/* A chat that does not exist: no head will come. */
+static void room_started(void *arg, const struct stream_head *head)
+{
+    struct room *room = arg;
+    if (head->version == 0 && !room->loaded) room_head(room, head);
+}
+
 static void room_signal(void *arg, struct slice payload)
 {
     struct room *room = arg;
@@ -352,6 +359,7 @@ static void room_ended(void *arg, int err)
 }
 
 static const struct tail_handlers ROOM_TAIL = {
+    .started = room_started,
     .head = room_head,
     .record = room_record,
     .item = room_item,
