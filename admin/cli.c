@@ -27,9 +27,9 @@ int cli_set_dir(void *arg, const char *value, const char **why)
     struct cli *cli = arg;
     char here[CLI_PATH_BYTES / 2] = "";
     *why = "this path is too long";
-    if (value[0] != '/' && getcwd(here, sizeof(here) - 1) == NULL) return -1;
-    if (value[0] != '/') strcat(here, "/");
-    int length = snprintf(cli->dir, sizeof(cli->dir), "%s%s", here, value);
+    bool absolute = value[0] == '/';
+    if (!absolute && getcwd(here, sizeof(here)) == NULL) return -1;
+    int length = snprintf(cli->dir, sizeof(cli->dir), "%s%s%s", here, absolute ? "" : "/", value);
     while (length > 1 && length < CLI_PATH_BYTES && cli->dir[length - 1] == '/')
         cli->dir[--length] = '\0';
     return length < CLI_PATH_BYTES - 64 ? 0 : -1; /* Names of files follow it. */

@@ -94,6 +94,8 @@ MUST_CHECK int cli_open(struct cli *cli, struct cli_link *link, bool wait);
 bool cli_run(struct cli_link *link, const bool *done, uint64_t ms);
 void cli_close(struct cli_link *link);
 
+/* The commands of the table in admin/parley.c, each told there: an exit code, after a message when
+ * it is not 0. cli: borrowed until return. */
 int command_dev(struct cli *cli);
 int command_init(struct cli *cli);
 int command_status(struct cli *cli);

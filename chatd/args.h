@@ -34,6 +34,7 @@ struct chat_pos {
     uint64_t seq;
 };
 
+/* The arguments of op, none read yet and none wrong. Borrows op's line, as all slices below do. */
 struct args args_of(const struct op *op);
 static inline bool args_failed(const struct args *a)
 {
@@ -48,6 +49,7 @@ void args_refuse(struct args *a, const char *field, const char *allowed);
 
 bool arg_given(const struct args *a, const char *field); /* There, and not null. */
 
+/* Ids, each checked by its own grammar (chatd/ids.h). */
 struct slice arg_user(struct args *a, const char *field, enum presence presence);
 struct slice arg_device(struct args *a, const char *field, enum presence presence);
 struct slice arg_chat(struct args *a, const char *field, enum presence presence);

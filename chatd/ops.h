@@ -26,6 +26,8 @@ const struct op_row *op_row_find(const char *name);
 /* All rows, in the order of the reference. */
 const struct op_row *op_rows(size_t *count);
 
+/* One per row, each as its `does` says: answers op at once or later, exactly once. args: borrowed
+ * until return. */
 void op_hello(struct session *session, struct op *op, struct args *args);
 void op_auth(struct session *session, struct op *op, struct args *args);
 void op_send(struct session *session, struct op *op, struct args *args);

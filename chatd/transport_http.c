@@ -184,7 +184,7 @@ static int hand_over(struct conn *conn, const char *path)
 {
     struct request *request = mem_zero(sizeof(*request));
     request->conn = conn;
-    strcpy(request->path, path);
+    snprintf(request->path, sizeof(request->path), "%s", path);
     conn->request = request;
     /* For the handler; renewed when the answer is there. */
     lws_set_timeout(conn->wsi, PENDING_TIMEOUT_HTTP_CONTENT, HTTP_REPLY_MS / 1000);

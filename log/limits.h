@@ -14,9 +14,9 @@ enum {
     VALUE_BYTES_MAX = 16 * 1024,   /* One attribute's value. */
     PAYLOAD_BYTES_MAX = 64 * 1024, /* One record's payload: a chat body is at most 32 KiB. */
     TXN_BYTES_MAX = 256 * 1024,    /* One encoded transaction. */
-    TXN_PARTS_MAX = 2048,  /* Checks + sets + advances + erases + records of one
-                                      transaction: 500 users added, each with a check, a set
-                               and two cursors. */
+    TXN_PARTS_MAX = 2048,          /* Checks + sets + advances + erases + records of one
+                                              transaction: 500 users added, each with a check, a set
+                                       and two cursors. */
     RECORD_TAGS_MAX = 64,          /* Tags on one record. */
     ENTRY_BYTES_MAX = 1024 * 1024, /* One raft entry, a batch of transactions. */
     ENTRY_TXNS_MAX = 4096,         /* Transactions in one raft entry. */

@@ -75,6 +75,7 @@ struct attribute_row {
 void attribute_row_put(struct buf *out, const struct attribute_row *row);
 bool attribute_row_get(struct slice value, struct attribute_row *out);
 
+/* A mark: how far somebody came. */
 struct cursor_row {
     uint64_t version;
     seq_t seq;

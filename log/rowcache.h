@@ -1,7 +1,8 @@
 /* log/rowcache.h -- single rows that were read from runs, and the absence of others.
  *
- * Only keys that no memtable holds are here (but those that leave, whose rows are the same); whoever
- * puts one into a memtable makes the cache forget it. A pinned row stays readable through its pin, also when forgotten.
+ * Only keys that no memtable holds are here (but those that leave, whose rows are the same);
+ * whoever puts one into a memtable makes the cache forget it. A pinned row stays readable through
+ * its pin, also when forgotten.
  *
  * Owns:   copies of keys and values. Thread: the loop's. Borrows the budget. */
 #ifndef LOG_ROWCACHE_H_

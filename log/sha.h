@@ -17,6 +17,7 @@ struct sha {
     struct evp_md_ctx_st *run; /* Owned: the hash under way. */
 };
 
+/* Fetch and free OpenSSL's part; CHECK: there is memory for it. */
 void sha_init(struct sha *sha);
 void sha_close(struct sha *sha);
 

@@ -71,12 +71,13 @@ struct names {
 static void name_note(void *arg, const char *name)
 {
     struct names *names = arg;
-    if (strlen(name) >= sizeof(names->list[0])) return; /* None of ours. */
+    size_t len = strlen(name);
+    if (len >= sizeof(names->list[0])) return; /* None of ours. */
     if (names->count == names->room) {
         names->room = names->room == 0 ? 16 : names->room * 2;
         names->list = mem_resize(names->list, names->room * sizeof(names->list[0]));
     }
-    strcpy(names->list[names->count++], name);
+    memcpy(names->list[names->count++], name, len + 1);
 }
 
 static bool is_run(const char *name)

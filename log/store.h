@@ -232,6 +232,7 @@ void store_install_commit(struct store_install *install, batch_t wal_from,
                           void (*done)(void *arg, int err), void *arg);
 void store_install_cancel(struct store_install *install); /* At any time but during a commit. */
 
+/* For metrics: what it holds now, and what it did since it was opened. */
 struct store_stats {
     uint64_t runs_count, runs_bytes;
     uint64_t memtable_bytes, frozen_bytes, cache_bytes;

@@ -14,7 +14,7 @@ struct turn {
     size_t count;                       /* Tasks queued. */
 };
 
-void turn_defer(struct turn *turn, struct env_task *task); /* Nothing when it is queued. */
+void turn_defer(struct turn *turn, struct env_task *task);   /* Nothing when it is queued. */
 void turn_undefer(struct turn *turn, struct env_task *task); /* It is queued. */
 
 /* Run the oldest task of the earliest phase that has one. False when nothing is queued. */

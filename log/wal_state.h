@@ -26,6 +26,7 @@ struct wal_state {
     size_t files_count, files_capacity;
 };
 
+/* No file, nothing released; close frees what init and the others took. */
 void wal_state_init(struct wal_state *state, unsigned parts_count);
 void wal_state_close(struct wal_state *state);
 
@@ -36,6 +37,7 @@ struct wal_held *wal_state_last_file(struct wal_state *state); /* There must be 
 /* A record was written to the last file. */
 void wal_state_note(struct wal_state *state, const struct wal_record *record);
 
+/* The partition needs no entry up to index any more. */
 void wal_state_release(struct wal_state *state, part_t part, index_t index);
 
 /* The partition that needs the oldest file; false when none does. */

@@ -195,7 +195,8 @@ static bool call_begin(struct call *call, int err, size_t answer_bytes, uint32_t
     struct client *client = call->client;
     call->cost = waiting_cost(call) + answer_bytes;
     if (client->closing) err = ERR_CANCELED;
-    if (err == 0 && client->waiting_bytes + waiting_cost(call) > CLIENT_QUEUE_BYTES_MAX) err = ERR_BUSY;
+    if (err == 0 && client->waiting_bytes + waiting_cost(call) > CLIENT_QUEUE_BYTES_MAX)
+        err = ERR_BUSY;
     if (err != 0) {
         call->after_ms = BUSY_AFTER_MS;
         call_end_later(call, err);

@@ -25,7 +25,8 @@ MUST_CHECK int options_file(const char *path, const char *section, const struct 
 /* Read argv[1 .. argc). -1 as above. */
 MUST_CHECK int options_flags(int argc, char **argv, const struct option options[], size_t count,
                              void *config, char why[OPTIONS_WHY_BYTES]);
-/* Whether the flag ("--name") is one of these that takes a value: for who sorts words from flags. */
+/* Whether the flag ("--name") is one of these that takes a value: for who sorts words from flags.
+ */
 bool options_takes_value(const struct option options[], size_t count, const char *flag);
 /* The value of --name in argv, or NULL: for --config, which is read before the others. */
 const char *options_peek(int argc, char **argv, const char *name);

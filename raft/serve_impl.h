@@ -69,6 +69,7 @@ MUST_CHECK int serve_take_query(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_heads(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_ask(struct serve_conn *c, uint8_t kind, struct slice body);
 
+/* Likewise, for tails, signals and sessions. */
 MUST_CHECK int serve_take_tail_open(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_tail_close(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_signal(struct serve_conn *c, struct slice body);

@@ -13,7 +13,7 @@
 
 enum {
     SESSION_MS = 15000,
-    SESSIONS_STREAM_MAX = 512, /* On one stream: all of them fit into one frame. */
+    SESSIONS_STREAM_MAX = 512,              /* On one stream: all of them fit into one frame. */
     SESSIONS_MAX = 500000,                  /* On one node. */
     SESSIONS_BYTES_MAX = 128 * 1024 * 1024, /* Likewise. */
 };

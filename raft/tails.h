@@ -56,6 +56,7 @@ void tails_close(struct tails_conn *c, uint64_t tail);
 void tails_signal(struct tails *tails, const struct wire_signal *m);
 void tails_claim(struct tails_conn *c, const struct wire_claim *m);
 
+/* For metrics: tails that are open, sessions that are claimed. */
 unsigned tails_count(const struct tails *tails);
 unsigned tails_sessions_count(const struct tails *tails);
 

@@ -137,6 +137,7 @@ struct wire_query {
 MUST_CHECK int wire_query_encode(const struct wire_query *m, struct buf *out);
 MUST_CHECK int wire_query_decode(struct slice body, struct wire_query *m);
 
+/* The answer to a query: number and rows as log/query.h says. */
 struct wire_query_done {
     struct wire_end end;
     struct stream_head head;
@@ -176,6 +177,7 @@ struct wire_ask {
 void wire_ask_encode(const struct wire_ask *m, struct buf *out);
 MUST_CHECK int wire_ask_decode(struct slice body, struct wire_ask *m);
 
+/* The answer to either: JSON, or empty. */
 struct wire_text_done {
     struct wire_end end;
     struct slice text;
@@ -203,6 +205,7 @@ struct wire_tail_open {
 void wire_tail_open_encode(const struct wire_tail_open *m, struct buf *out);
 MUST_CHECK int wire_tail_open_decode(struct slice body, struct wire_tail_open *m);
 
+/* The client wants no more of it. */
 void wire_tail_close_encode(uint64_t tail, struct buf *out);
 MUST_CHECK int wire_tail_close_decode(struct slice body, uint64_t *tail);
 
@@ -238,6 +241,7 @@ MUST_CHECK int wire_event_decode(struct reader *r, struct wire_event *m);
 void wire_tail_ended_encode(const struct wire_end *m, struct buf *out);
 MUST_CHECK int wire_tail_ended_decode(struct slice body, struct wire_end *m);
 
+/* For those who follow the stream now. */
 struct wire_signal {
     struct slice stream, payload;
 };

@@ -6,9 +6,9 @@
 #include "jepsen/sim/disk.h"
 
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "jepsen/sim/disk_impl.h"
+#include "log/pack.h"
 
 enum {
     SYNC_US = 100, /* A sync takes that long, */
@@ -313,31 +313,27 @@ int disk_cut_file(struct disk *disk, const char *path, uint64_t bytes)
     return 0;
 }
 
-static void hash_inode(XXH3_state_t *hash, const struct inode *inode)
+/* hash goes on over what the inode is now: what was written, durable or not. */
+static uint64_t hash_inode(uint64_t hash, const struct inode *inode)
 {
     if (!inode->is_dir) {
         static const uint8_t zeroes[PAGE_BYTES];
-        XXH3_64bits_update(hash, &inode->size, sizeof(inode->size));
+        hash = hash64_seed((struct slice){&inode->size, sizeof(inode->size)}, hash);
         for (size_t i = 0; i < file_pages(inode->size); i++) {
             const uint8_t *page = i < inode->pages_count ? inode->pages[i].now : NULL;
-            XXH3_64bits_update(hash, page == NULL ? zeroes : page, PAGE_BYTES);
+            hash = hash64_seed((struct slice){page == NULL ? zeroes : page, PAGE_BYTES}, hash);
         }
-        return;
+        return hash;
     }
     for (size_t i = 0; i < inode->present.count; i++) {
         const struct name *name = &inode->present.rows[i];
-        XXH3_64bits_update(hash, name->text, strlen(name->text) + 1);
-        hash_inode(hash, name->inode);
+        hash = hash64_seed((struct slice){name->text, strlen(name->text) + 1}, hash);
+        hash = hash_inode(hash, name->inode);
     }
+    return hash;
 }
 
 uint64_t disk_hash(const struct disk *disk)
 {
-    XXH3_state_t *hash = XXH3_createState();
-    CHECK(hash != NULL);
-    XXH3_64bits_reset(hash);
-    hash_inode(hash, disk->root);
-    uint64_t value = XXH3_64bits_digest(hash);
-    XXH3_freeState(hash);
-    return value;
+    return hash_inode(0, disk->root);
 }

@@ -111,11 +111,11 @@ static void change_apply(struct inode *inode, const struct change *change, enum 
 }
 
 /* The truncate that leaves bytes: it wipes all pages behind. */
-static struct change truncate_to(const struct inode *inode, uint64_t bytes)
+static void truncate_to(const struct inode *inode, uint64_t bytes, struct change *out)
 {
     uint64_t end = (uint64_t)inode->pages_count * PAGE_BYTES;
     size_t wiped = bytes < end ? (size_t)(end - bytes) : 0;
-    return (struct change){.truncate = true, .offset = bytes, .bytes = wiped};
+    *out = (struct change){.truncate = true, .offset = bytes, .bytes = wiped};
 }
 
 static void change_size(const struct change *change, uint64_t *size)
@@ -287,7 +287,8 @@ static void truncate_keep(struct inode *inode, const struct change *change)
 /* What lies behind the end of a file reads as zeroes when it grows again. */
 static void file_trim(struct inode *inode)
 {
-    struct change end = truncate_to(inode, inode->durable_size);
+    struct change end;
+    truncate_to(inode, inode->durable_size, &end);
     change_apply(inode, &end, DURABLE);
 }
 
@@ -322,7 +323,7 @@ void file_cut(struct inode *inode, uint64_t kept_count, bool (*keep)(void *arg),
 static void file_truncate(struct disk *disk, struct inode *inode, uint64_t bytes)
 {
     struct change *change = mem_alloc(sizeof(*change));
-    *change = truncate_to(inode, bytes);
+    truncate_to(inode, bytes, change);
     change_make(disk, inode, change);
 }
 

@@ -6,9 +6,9 @@
 #include "jepsen/sim/net.h"
 
 #include <stdlib.h>
-#include <xxhash.h>
 
 #include "jepsen/sim/net_impl.h"
+#include "log/pack.h"
 
 enum {
     LINK_DELAY_US = 50,
@@ -141,8 +141,7 @@ static void way_arrived(struct env_timer *event)
     struct chunk *chunk = chunks_pop(&way->chunks);
     way_arm(way);
     struct slice bytes = buf_bytes(&chunk->bytes);
-    world_trace(wire->world, TRACE_NET, (uint64_t)chunk->kind << 32 | wire->port,
-                XXH3_64bits(bytes.data, bytes.len));
+    world_trace(wire->world, TRACE_NET, (uint64_t)chunk->kind << 32 | wire->port, hash64(bytes));
     struct env_conn *end = wire->ends[1 - way->side];
     if (chunk->kind == CHUNK_SYN) {
         syn_arrived(wire);

@@ -23,6 +23,8 @@ struct chaos_result {
     uint64_t hash; /* world_hash at the end. */
 };
 
+/* Run one cluster from one seed until its faults are over and it had time to recover; *out says
+ * what happened. options: borrowed until return. */
 void chaos_run(uint64_t seed, const struct chaos_options *options, struct chaos_result *out);
 
 #endif /* JEPSEN_SIM_RAFT_CHAOS_H_ */

@@ -76,7 +76,7 @@ index_t cluster_acked_index(const struct cluster *c); /* The highest acknowledge
 struct cluster_counts {
     uint64_t proposed, acked, reads, reads_lost, leaders, installs, manifests, boots;
 };
-struct cluster_counts cluster_counts(const struct cluster *c);
+struct cluster_counts cluster_counts(const struct cluster *c); /* Since it was made. */
 
 /* The first thing that must not happen and did; NULL: none. */
 const char *cluster_violation(const struct cluster *c);

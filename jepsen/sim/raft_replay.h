@@ -23,6 +23,7 @@ struct replay {
     size_t capacity; /* Private. */
 };
 
+/* Nothing read yet: entries up to manifest, and records before wal_from, will be passed over. */
 void replay_init(struct replay *replay, index_t manifest, batch_t wal_from);
 
 /* The next record of the partition, in the order of writing; copied. */

@@ -139,13 +139,10 @@ Test(frame, every_bad_line_has_its_fault_and_keeps_its_i)
 Test(frame, depth_is_32_at_most)
 {
     for (int depth = 31; depth <= 33; depth++) {
-        char line[256] = "{\"i\":7,\"send\":{\"b\":";
-        for (int i = 2; i < depth; i++)
-            strcat(line, "[");
-        strcat(line, "\"]]\"");
-        for (int i = 2; i < depth; i++)
-            strcat(line, "]");
-        strcat(line, "}}");
+        char line[256], left[40] = "", right[40] = "";
+        memset(left, '[', (size_t)depth - 2);
+        memset(right, ']', (size_t)depth - 2);
+        snprintf(line, sizeof(line), "{\"i\":7,\"send\":{\"b\":%s\"]]\"%s}}", left, right);
         cr_expect_eq(parse(line), depth <= 32 ? 0 : -1, "depth %d", depth);
         cr_expect_eq(op.id.i, 7);
     }
@@ -212,10 +209,10 @@ Test(frame, what_is_written_is_valid_whatever_bytes_were_given)
 /* A message may quote what the client sent, cut anywhere. */
 Test(frame, a_fault_that_quotes_bad_bytes_is_still_json)
 {
-    char line[200] = "{\"i\":1,\"";
+    char line[200], euros[3 * 40 + 1] = "";
     for (int i = 0; i < 40; i++)
-        strcat(line, "\xe2\x82\xac");
-    strcat(line, "\":{}}");
+        memcpy(euros + 3 * i, "\xe2\x82\xac", 4);
+    snprintf(line, sizeof(line), "{\"i\":1,\"%s\":{}}", euros);
     cr_assert_eq(parse(line), -1);
     reply_err(&out, op.id, &fault, slice_str(""));
     cr_expect_eq(utf8_valid_bytes(buf_bytes(&out)), out.len);

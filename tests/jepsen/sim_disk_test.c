@@ -244,7 +244,8 @@ static char listed[64];
 static void each(void *arg, const char *name)
 {
     (void)arg;
-    strcat(strcat(listed, name), " ");
+    size_t used = strlen(listed);
+    snprintf(listed + used, sizeof(listed) - used, "%s ", name);
 }
 
 Test(sim_disk, folders_hold_files_and_folders)

@@ -16,6 +16,8 @@ struct cluster {
     unsigned nodes, fronts;
 };
 
+/* Start so many logd and chatd and wait until they serve; tear_down stops them and fails the test
+ * when one of them left a sanitizer's report or a failed CHECK in its log. */
 void cluster_set_up(struct cluster *cluster, unsigned nodes, unsigned fronts);
 void cluster_tear_down(struct cluster *cluster);
 

@@ -12,6 +12,7 @@ struct dir {
     int fd;        /* The open folder. */
 };
 
+/* Make the folder, empty; delete it with all in it. */
 void dir_set_up(struct dir *dir);
 void dir_tear_down(struct dir *dir);
 

@@ -77,7 +77,8 @@ static bool read_more(struct ws *ws)
 static int status_of(struct slice answer)
 {
     if (answer.len < 12 || memcmp(answer.data, "HTTP/1.1 ", 9) != 0) return 0;
-    return atoi((const char *)answer.data + 9);
+    const uint8_t *digit = (const uint8_t *)answer.data + 9;
+    return (digit[0] - '0') * 100 + (digit[1] - '0') * 10 + (digit[2] - '0');
 }
 
 int ws_upgrade(struct ws *ws, const char *path, const char *headers)

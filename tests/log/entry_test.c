@@ -1,5 +1,6 @@
 /* tests/log/entry_test.c -- transactions gathered in one entry come out as they went in. */
 #include "log/entry.h"
+#include "jepsen/sim/splitmix.h"
 
 #include <criterion/criterion.h>
 #include <stdlib.h>
@@ -11,6 +12,7 @@ static void tear_down(void)
     entry_free(&entry);
     buf_free(&bytes);
 }
+static struct splitmix chance = {1};
 TestSuite(entry, .fini = tear_down, .timeout = 20);
 
 /* Gather count transactions of len bytes that differ in their first byte, close, and read. */
@@ -19,7 +21,7 @@ static void there_and_back(unsigned count, size_t len, bool packable)
     uint8_t *txn = mem_zero(len);
     for (unsigned i = 0; i < count; i++) {
         for (size_t k = 1; k < len; k++)
-            txn[k] = (uint8_t)(packable ? 7 : rand());
+            txn[k] = (uint8_t)(packable ? 7 : splitmix_next(&chance));
         txn[0] = (uint8_t)i;
         entry_add(&entry, (struct slice){txn, len});
     }
@@ -57,7 +59,7 @@ Test(entry, a_full_one_says_so_and_still_closes_within_the_limit)
 {
     uint8_t *txn = mem_alloc(TXN_BYTES_MAX);
     for (size_t i = 0; i < TXN_BYTES_MAX; i++)
-        txn[i] = (uint8_t)rand();
+        txn[i] = (uint8_t)splitmix_next(&chance);
     while (entry_fits(&entry, TXN_BYTES_MAX))
         entry_add(&entry, (struct slice){txn, TXN_BYTES_MAX});
     cr_expect_eq(entry.count, 3);

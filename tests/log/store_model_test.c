@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "jepsen/sim/splitmix.h"
 #include "log/limits.h"
 #include "tests/log/model.h"
 #include "tests/log/store_rig.h"
@@ -383,9 +384,10 @@ TestSuite(store_model, .timeout = 300);
 
 Test(store_model, the_store_says_what_the_model_says)
 {
+    struct splitmix chance = {1};
     const char *text = getenv("PARLEY_SEED");
     for (size_t i = 0; i < sizeof(noise); i++)
-        noise[i] = (char)(rand() >> 7);
+        noise[i] = (char)(splitmix_next(&chance) >> 7);
     for (uint64_t seed = 1; seed <= SEEDS; seed++) {
         uint64_t chosen = text == NULL ? seed : strtoull(text, NULL, 10);
         play(chosen);

@@ -281,7 +281,7 @@ Test(client, a_late_answer_is_not_taken_for_that_of_a_later_request)
 {
     struct one one;
     char first[16];
-    strcpy(first, stream_of(0));
+    snprintf(first, sizeof(first), "%s", stream_of(0));
     char second[16];
     for (unsigned i = 1000;; i++) {
         snprintf(second, sizeof(second), "c/%u", i);
@@ -382,7 +382,7 @@ Test(client, heads_tells_which_streams_changed)
 {
     char a[16], b[16];
     struct one one;
-    strcpy(a, stream_of(0));
+    snprintf(a, sizeof(a), "%s", stream_of(0));
     send(&one, a, "alice/1", 1, "hello", 0);
     wait_for(&one);
     for (unsigned i = 1000;; i++) {

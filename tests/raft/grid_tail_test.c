@@ -124,7 +124,7 @@ static unsigned writer_of(struct slice text)
     char copy[16] = {0};
     cr_assert_lt(text.len, sizeof(copy));
     memcpy(copy, text.data, text.len);
-    unsigned number = (unsigned)atoi(copy);
+    unsigned number = (unsigned)strtoul(copy, NULL, 10);
     cr_assert_lt(number, WRITERS);
     return number;
 }

@@ -59,7 +59,7 @@ static void set_up(struct served *served, uint64_t seed, bool formed)
         struct served_node *node = &served->nodes[i];
         *node = (struct served_node){.served = served, .number = i + 1, .formed = formed};
         snprintf(node->name, sizeof(node->name), "n%u", i + 1);
-        strcpy(served->addresses[i].host, node->name);
+        snprintf(served->addresses[i].host, sizeof(served->addresses[i].host), "%s", node->name);
         served->addresses[i].port = SERVED_PORT;
         served->map.nodes[i] = (struct wire_node){(uint8_t)(i + 1), served->addresses[i]};
         node->sim = sim_node_create(served->world, node->name, &program, node);
