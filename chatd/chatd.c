@@ -36,12 +36,10 @@ static int refuse(const char *why)
 
 static void print_protocol(void)
 {
-    size_t count;
-    const struct op_row *rows = op_rows(&count);
-    for (size_t i = 0; i < count; i++)
-        printf("### `%s`\n\n%s\n\n    C {\"i\":1,\"%s\":%s}\n\nok: %s\n\n", rows[i].name,
-               rows[i].does, rows[i].name, rows[i].example,
-               rows[i].answer[0] == '\0' ? "nothing" : rows[i].answer);
+    struct buf text = {0};
+    ops_reference(&text);
+    (void)fwrite(text.data, 1, text.len, stdout);
+    buf_free(&text);
 }
 
 /* How many clients each worker may have, from the files that the process may have. */

@@ -62,3 +62,25 @@ const struct op_row *op_row_find(const char *name)
         if (strcmp(ROWS[i].name, name) == 0) return &ROWS[i];
     return NULL;
 }
+
+static void put(struct buf *out, const char *text)
+{
+    buf_put(out, text, strlen(text));
+}
+
+void ops_reference(struct buf *out)
+{
+    for (size_t i = 0; i < ARRAY_COUNT(ROWS); i++) {
+        put(out, "### `");
+        put(out, ROWS[i].name);
+        put(out, "`\n\n");
+        put(out, ROWS[i].does);
+        put(out, "\n\n    C {\"i\":1,\"");
+        put(out, ROWS[i].name);
+        put(out, "\":");
+        put(out, ROWS[i].example);
+        put(out, "}\n\nok: ");
+        put(out, ROWS[i].answer[0] == '\0' ? "nothing" : ROWS[i].answer);
+        put(out, "\n\n");
+    }
+}

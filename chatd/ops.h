@@ -25,6 +25,8 @@ struct op_row {
 const struct op_row *op_row_find(const char *name);
 /* All rows, in the order of the reference. */
 const struct op_row *op_rows(size_t *count);
+/* Append the reference of the operations: the last chapter of PROTOCOL.md. */
+void ops_reference(struct buf *out);
 
 /* One per row, each as its `does` says: answers op at once or later, exactly once. args: borrowed
  * until return. */

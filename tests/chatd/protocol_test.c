@@ -3,14 +3,11 @@
  * Method: one cluster of one node and two front-ends per test; people are small blocking WebSocket
  * clients; what they say and hear is text, as on the wire. */
 #include <criterion/criterion.h>
-#include <jansson.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "chatd/ids.h"
-#include "tests/lib/cluster.h"
-#include "tests/lib/ws.h"
+#include "tests/chatd/people.h"
 
 static struct cluster cluster;
 static void set_up(void)
@@ -23,95 +20,14 @@ static void tear_down(void)
 }
 TestSuite(protocol, .init = set_up, .fini = tear_down, .timeout = 120);
 
-/* Somebody with a connection. */
-struct person {
-    struct ws ws;
-    const char *user;
-};
-
-static void say(struct person *p, const char *format, ...) PRINTF_LIKE(2, 3);
-static void say(struct person *p, const char *format, ...)
-{
-    char text[40000];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(text, sizeof(text), format, args);
-    va_end(args);
-    ws_send(&p->ws, text);
-}
-
-/* The next object that has member key; others are skipped. The caller decrefs. */
-static json_t *hear(struct person *p, const char *key)
-{
-    for (int i = 0; i < 200; i++) {
-        struct slice text = ws_text(&p->ws);
-        cr_assert_not_null(text.data, "%s hears nothing of %s", p->user, key);
-        json_t *tree = json_loadb(text.data, text.len, 0, NULL);
-        cr_assert_not_null(tree, "%.*s", (int)text.len, (const char *)text.data);
-        if (json_object_get(tree, key) != NULL) return tree;
-        json_decref(tree);
-    }
-    cr_assert(false, "%s never hears %s", p->user, key);
-    return NULL;
-}
-
-/* The answer to request i: its ok or err; the caller decrefs the tree. */
-static json_t *answer(struct person *p, int i)
-{
-    for (;;) {
-        json_t *tree = hear(p, "i");
-        if (json_integer_value(json_object_get(tree, "i")) == i) return tree;
-        json_decref(tree);
-    }
-}
-
-static void expect_ok(struct person *p, int i)
-{
-    json_t *tree = answer(p, i);
-    char *text = json_dumps(tree, 0);
-    cr_assert_not_null(json_object_get(tree, "ok"), "%s: %s", p->user, text);
-    free(text);
-    json_decref(tree);
-}
-
-static void expect_err(struct person *p, int i, int code, const char *name)
-{
-    json_t *tree = answer(p, i), *err = json_object_get(tree, "err");
-    char *text = json_dumps(tree, 0);
-    cr_expect_eq(json_integer_value(json_object_get(err, "code")), code, "%s", text);
-    cr_expect_str_eq(json_string_value(json_object_get(err, "t")), name, "%s", text);
-    free(text);
-    json_decref(tree);
-}
-
-static json_int_t member(json_t *tree, const char *outer, const char *inner)
-{
-    return json_integer_value(json_object_get(json_object_get(tree, outer), inner));
-}
-
-static void connect_device(struct person *p, const char *user, const char *device, unsigned front)
-{
-    char *token = cluster_token(&cluster, user);
-    p->user = user;
-    ws_open(&p->ws, cluster_front(&cluster, front));
-    say(p, "{\"i\":1,\"hello\":{\"v\":[1,1],\"tok\":\"%s\",\"dev\":\"%s\"}}", token, device);
-    free(token);
-    expect_ok(p, 1);
-}
-
-static void connect_as(struct person *p, const char *user, unsigned front)
-{
-    connect_device(p, user, "d1", front);
-}
-
-static void send_text(struct person *p, const char *chat, int n, const char *text)
+static void send_text(struct talker *p, const char *chat, int n, const char *text)
 {
     say(p, "{\"i\":%d,\"send\":{\"c\":\"%s\",\"n\":%d,\"k\":\"msg\",\"b\":{\"text\":\"%s\"}}}",
         100 + n, chat, n, text);
 }
 
 /* Next event's body text must be this; its seq is returned. */
-static json_int_t expect_event(struct person *p, const char *text)
+static json_int_t expect_event(struct talker *p, const char *text)
 {
     json_t *tree = hear(p, "ev"), *ev = json_object_get(tree, "ev");
     cr_assert_str_eq(json_string_value(json_object_get(json_object_get(ev, "b"), "text")), text);
@@ -122,9 +38,9 @@ static json_int_t expect_event(struct person *p, const char *text)
 
 Test(protocol, two_people_on_two_front_ends_chat_directly)
 {
-    struct person alice, bob;
-    connect_as(&alice, "alice", 1);
-    connect_as(&bob, "bob", 2);
+    struct talker alice, bob;
+    connect_as(&alice, &cluster, "alice", "d1", 1);
+    connect_as(&bob, &cluster, "bob", "d1", 2);
     send_text(&alice, "d/alice/bob", 1, "hello");
     expect_ok(&alice, 101);
     say(&bob, "{\"i\":2,\"open\":{\"c\":\"d/alice/bob\",\"from\":0}}");
@@ -140,11 +56,11 @@ Test(protocol, two_people_on_two_front_ends_chat_directly)
 
 Test(protocol, a_number_sent_twice_is_stored_once_on_any_front_end)
 {
-    struct person one, two;
-    connect_device(&one, "alice", "phone", 1);
+    struct talker one, two;
+    connect_as(&one, &cluster, "alice", "phone", 1);
     send_text(&one, "d/alice/bob", 1, "once");
     json_t *first = answer(&one, 101);
-    connect_device(&two, "alice", "phone", 2);
+    connect_as(&two, &cluster, "alice", "phone", 2);
     send_text(&two, "d/alice/bob", 1, "once");
     json_t *again = answer(&two, 101);
     cr_expect_eq(member(again, "ok", "s"), member(first, "ok", "s"));
@@ -167,8 +83,8 @@ Test(protocol, a_number_sent_twice_is_stored_once_on_any_front_end)
 
 Test(protocol, void_uses_a_number_up_or_tells_that_it_was_sent)
 {
-    struct person alice;
-    connect_as(&alice, "alice", 1);
+    struct talker alice;
+    connect_as(&alice, &cluster, "alice", "d1", 1);
     send_text(&alice, "d/alice/bob", 1, "sent");
     expect_ok(&alice, 101);
     say(&alice, "{\"i\":5,\"send\":{\"c\":\"d/alice/bob\",\"n\":1,\"k\":\"void\"}}");
@@ -188,10 +104,10 @@ Test(protocol, void_uses_a_number_up_or_tells_that_it_was_sent)
 
 Test(protocol, pipelined_sends_are_answered_and_delivered_in_order)
 {
-    struct person alice, bob;
+    struct talker alice, bob;
     char text[16];
-    connect_as(&alice, "alice", 1);
-    connect_as(&bob, "bob", 2);
+    connect_as(&alice, &cluster, "alice", "d1", 1);
+    connect_as(&bob, &cluster, "bob", "d1", 2);
     for (int n = 1; n <= 32; n++) {
         snprintf(text, sizeof(text), "m%d", n);
         send_text(&alice, "d/alice/bob", n, text);
@@ -213,10 +129,10 @@ Test(protocol, pipelined_sends_are_answered_and_delivered_in_order)
 
 Test(protocol, a_group_grows_and_shrinks_and_who_left_reads_nothing)
 {
-    struct person alice, bob, carol;
-    connect_as(&alice, "alice", 1);
-    connect_as(&bob, "bob", 1);
-    connect_as(&carol, "carol", 2);
+    struct talker alice, bob, carol;
+    connect_as(&alice, &cluster, "alice", "d1", 1);
+    connect_as(&bob, &cluster, "bob", "d1", 1);
+    connect_as(&carol, &cluster, "carol", "d1", 2);
     say(&alice, "{\"i\":2,\"chat.new\":{\"key\":\"k\",\"title\":\"Team\",\"users\":[\"bob\"]}}");
     json_t *made = answer(&alice, 2);
     const char *chat = json_string_value(json_object_get(json_object_get(made, "ok"), "c"));
@@ -259,7 +175,7 @@ Test(protocol, a_group_grows_and_shrinks_and_who_left_reads_nothing)
 }
 
 /* The push that somebody came or went; those that say the contrary may come before. */
-static void hear_presence(struct person *p, bool on)
+static void hear_presence(struct talker *p, bool on)
 {
     for (bool heard = false; !heard;) {
         json_t *pres = hear(p, "pres");
@@ -270,9 +186,9 @@ static void hear_presence(struct person *p, bool on)
 
 Test(protocol, marks_typing_presence_and_inbox_reach_the_other)
 {
-    struct person alice, bob;
-    connect_as(&alice, "alice", 1);
-    connect_as(&bob, "bob", 2);
+    struct talker alice, bob;
+    connect_as(&alice, &cluster, "alice", "d1", 1);
+    connect_as(&bob, &cluster, "bob", "d1", 2);
     send_text(&alice, "d/alice/bob", 1, "read me");
     expect_ok(&alice, 101);
     json_t *inbox = hear(&bob, "inbox");
@@ -315,9 +231,9 @@ Test(protocol, marks_typing_presence_and_inbox_reach_the_other)
 
 Test(protocol, hist_pages_both_ways_and_inbox_lists_all)
 {
-    struct person alice;
+    struct talker alice;
     char text[16];
-    connect_as(&alice, "alice", 1);
+    connect_as(&alice, &cluster, "alice", "d1", 1);
     for (int n = 1; n <= 10; n++) {
         snprintf(text, sizeof(text), "m%d", n);
         send_text(&alice, "d/alice/alice", n, text);
@@ -348,8 +264,8 @@ Test(protocol, hist_pages_both_ways_and_inbox_lists_all)
 
 Test(protocol, who_comes_back_gets_what_they_missed_once)
 {
-    struct person alice, bob;
-    connect_as(&alice, "alice", 1);
+    struct talker alice, bob;
+    connect_as(&alice, &cluster, "alice", "d1", 1);
     for (int n = 1; n <= 3; n++) {
         send_text(&alice, "d/alice/bob", n, n == 1 ? "a" : n == 2 ? "b" : "c");
         expect_ok(&alice, 100 + n);
@@ -374,8 +290,8 @@ Test(protocol, who_comes_back_gets_what_they_missed_once)
 
 Test(protocol, bad_frames_get_an_error_that_says_what_was_wrong)
 {
-    struct person alice;
-    connect_as(&alice, "alice", 1);
+    struct talker alice;
+    connect_as(&alice, &cluster, "alice", "d1", 1);
     say(&alice, "{\"i\":2,\"nonsense\":{}}");
     expect_err(&alice, 2, 405, "OP");
     say(&alice, "{\"i\":3,\"send\":{\"c\":\"nope\",\"n\":1,\"k\":\"msg\",\"b\":{}}}");
@@ -395,7 +311,7 @@ Test(protocol, bad_frames_get_an_error_that_says_what_was_wrong)
 
 Test(protocol, a_bad_token_closes_with_4501_and_silence_before_hello_is_cut)
 {
-    struct person eve = {.user = "eve"};
+    struct talker eve = {.user = "eve"};
     ws_open(&eve.ws, cluster_front(&cluster, 1));
     say(&eve, "{\"i\":1,\"hello\":{\"v\":[1,1],\"tok\":\"a.b.c\",\"dev\":\"d\"}}");
     cr_expect_eq(ws_close_code(&eve.ws), 4501);
