@@ -299,3 +299,45 @@ Test(serve, answers_to_a_closed_connection_are_dropped)
     cr_expect_eq(stats.requests_open, 0);
     cr_expect_eq(fake_records_count(served.fake), 1, "what it asked for is done");
 }
+
+/* ---- bounds ---- */
+
+/* Records of a megabyte, read over and over by a client that takes nothing. */
+Test(serve, a_client_that_does_not_read_is_closed_and_the_node_lives_on)
+{
+    struct buf body = {0};
+    static char large[60000];
+    struct txn_record records[4];
+    part_t p = client_partition_of(served.client, slice_str("c/1"));
+    fake_lead(served.fake, p, 1);
+    greet(0);
+    for (unsigned i = 0; i < 4; i++)
+        records[i] = (struct txn_record){.payload = {large, sizeof(large)}};
+    for (unsigned i = 0; i < 5; i++) {
+        struct txn txn = {.stream = slice_str("c/1"), .records = records, .records_count = 4};
+        body.len = 0;
+        wire_txn_begin(1, &body);
+        cr_assert_eq(txn_encode(&txn, &body), 0);
+        say(WIRE_TXN, buf_bytes(&body));
+    }
+    cr_expect_eq(raw.kinds[WIRE_TXN_DONE], 5);
+    struct wire_query query = {.query = {.kind = STORE_RECORDS,
+                                         .stream = slice_str("c/1"),
+                                         .from = 1,
+                                         .limit_count = 1000,
+                                         .limit_bytes = WIRE_ROWS_BYTES_MAX}};
+    for (unsigned i = 0; i < 60; i++) {
+        body.len = 0;
+        cr_assert_eq(wire_query_encode(&query, &body), 0);
+        frame_put(env_conn_out(served.env, raw.conn), WIRE_QUERY, buf_bytes(&body));
+    }
+    buf_free(&body);
+    world_run_for(served.world, 100); /* They leave, and nothing is taken any more. */
+    sim_node_pause(served.sim, 3000000);
+    world_run_for(served.world, 4000000);
+    cr_expect(raw.closed);
+    struct serve_stats stats;
+    serve_stats(served.nodes[0].serve, &stats);
+    cr_expect_eq(stats.closed_count, 1);
+    cr_expect_lt(raw.kinds[WIRE_QUERY_DONE], 60);
+}
