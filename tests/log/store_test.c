@@ -99,3 +99,27 @@ Test(store, a_delta_from_zero_seeds_an_empty_store_and_a_later_one_catches_it_up
     cr_expect(again.duplicate && again.details && again.first == 2);
     rig_close(&other);
 }
+
+/* The delta starts in the middle of a run of the sender, and the receiver has applied beyond that:
+ * what it kept in memory is older than what comes. */
+Test(store, a_delta_may_start_anywhere_and_replaces_what_is_in_memory)
+{
+    static struct rig other;
+    rig_open(&other, world, "n2", 64 * 1024 * 1024);
+    for (uint64_t n = 1; n <= 3; n++) {
+        static const char *const texts[] = {"one", "two", "three"};
+        at = &rig;
+        append("c/1", n, texts[n - 1]);
+        at = &other;
+        if (n <= 2) append("c/1", n, texts[n - 1]);
+        if (n == 1) cr_assert_eq(rig_checkpoint(&other), 0);
+    }
+    cr_assert_eq(rig_checkpoint(&rig), 0);
+    cr_assert_eq(store_manifest(other.store)->index, 1);
+    cr_assert_eq(rig_seed(&other, &rig, 1), 0);
+    cr_expect_eq(store_facts(other.store)->history, store_facts(rig.store)->history);
+    expect_records("c/1", 0, false, "one two three");
+    struct outcome next = append("c/1", 4, "four");
+    cr_expect(next.status == 0 && next.first == 4);
+    rig_close(&other);
+}
