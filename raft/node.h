@@ -30,7 +30,8 @@ enum {
     NODE_STALL_MS = 500,      /* A disk that does not answer for so long leads no more. */
     NODE_CHECKPOINTS_MAX = 2, /* At once: they share the disk with the log. */
     NODE_CHECKPOINT_AGE_MS = 3600 * 1000,
-    NODE_LOW_MESSAGE_BYTES = 400, /* With the disk full, larger messages bring entries: dropped. */
+    NODE_CHECKPOINT_AGAIN_MS = 1000, /* After one that failed. */
+    NODE_WAL_FILES_MAX = 4,          /* Of live log: with more, writes wait for checkpoints. */
 };
 
 struct node_config {

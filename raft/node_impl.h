@@ -47,7 +47,9 @@ struct node {
     struct env_timer tick;
     uint64_t started_ms, stopping_ms;
     batch_t formed_with; /* NODE_FORMING: durable up to here means formed. */
-    bool low;            /* The disk is nearly full. */
+    bool wal_low;        /* The log says that the disk is nearly full. */
+    bool low;            /* It, or a checkpoint, does. */
+    bool pressed;        /* The log is longer than checkpoints can follow. */
     bool stalled;        /* The disk does not answer: leaderships were handed over. */
     int replay_err;      /* What part_replayed said first. */
     part_t replay_part;

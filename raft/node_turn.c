@@ -174,10 +174,7 @@ static void wal_durable_up_to(void *arg, batch_t durable)
 static void wal_space(void *arg, bool low)
 {
     struct node *node = arg;
-    if (low != node->low)
-        diag_warn(node->diag, "node", low ? "disk nearly full" : "disk has room again");
-    node->low = low;
-    if (node->links != NULL) links_set_flags(node->links, low ? LINK_STATE_LOW : 0);
+    node->wal_low = low; /* Acted upon by the tick. */
 }
 
 struct wal_handlers node_wal_handlers(struct node *node)
@@ -193,10 +190,7 @@ static int item_raft(struct node *node, struct slice bytes)
     struct reader r = reader_of(bytes);
     part_t part = read_u16(&r);
     if (r.failed || part >= node->identity.parts_count) return ERR_CORRUPT;
-    struct slice message = {r.at, reader_left(&r)};
-    /* The disk is full: what is left of it is for terms and votes. */
-    if (node->low && message.len > NODE_LOW_MESSAGE_BYTES) return 0;
-    part_receive(node->parts[part], message);
+    part_receive(node->parts[part], (struct slice){r.at, reader_left(&r)});
     return 0;
 }
 
@@ -254,12 +248,22 @@ struct links_handlers node_links_handlers(struct node *node)
 
 /* ---- the tick ---- */
 
+/* A checkpoint that failed is not tried again at once. */
+static bool checkpoint_may(struct node *node, struct part *part)
+{
+    struct part_stats stats;
+    part_stats(part, &stats);
+    uint64_t ago_ms = env_now_ms(node->env) - stats.checkpoint_ms;
+    return !part_checkpointing(part) && stats.stopped == 0 &&
+           (stats.checkpoint_err == 0 || ago_ms >= NODE_CHECKPOINT_AGAIN_MS);
+}
+
 /* Which partition should write a checkpoint next; NULL: none has to. */
 static struct part *checkpoint_due(struct node *node)
 {
     part_t pin;
     if (wal_live_bytes(node->wal) > node->config.wal_file_bytes && wal_oldest_pin(node->wal, &pin))
-        return node->parts[pin];
+        return checkpoint_may(node, node->parts[pin]) ? node->parts[pin] : NULL;
     struct part *largest = NULL;
     size_t largest_bytes = 0, dirty_bytes = 0;
     size_t log_bytes_max = node->config.memory_bytes / 4 / node->identity.parts_count;
@@ -270,7 +274,7 @@ static struct part *checkpoint_due(struct node *node)
         part_stats(part, &stats);
         size_t bytes = store_dirty_bytes(part_store(part));
         dirty_bytes += bytes;
-        if (part_checkpointing(part) || stats.stopped != 0) continue;
+        if (!checkpoint_may(node, part)) continue;
         bool old = bytes > 0 && now_ms - stats.checkpoint_ms > NODE_CHECKPOINT_AGE_MS;
         if (stats.log_bytes > log_bytes_max || old) return part;
         if (bytes > largest_bytes) {
@@ -279,6 +283,41 @@ static struct part *checkpoint_due(struct node *node)
         }
     }
     return dirty_bytes > node->budget.limit_bytes / 2 ? largest : NULL;
+}
+
+/* Neither the log nor a checkpoint finds room. */
+static bool disk_full(const struct node *node)
+{
+    bool full = node->wal_low;
+    for (unsigned i = 0; i < node->identity.parts_count; i++) {
+        struct part_stats stats;
+        part_stats(node->parts[i], &stats);
+        if (stats.checkpoint_err == ERR_NO_SPACE) full = true;
+    }
+    return full;
+}
+
+static void low_tick(struct node *node)
+{
+    bool low = disk_full(node);
+    if (low == node->low) return;
+    node->low = low;
+    diag_warn(node->diag, "node", low ? "disk nearly full" : "disk has room again");
+    if (node->links != NULL) links_set_flags(node->links, low ? LINK_STATE_LOW : 0);
+}
+
+/* With the disk full, what is left of it is for terms and votes; with the log too long, checkpoints
+ * catch up first. */
+static void press_tick(struct node *node)
+{
+    uint64_t live_max = NODE_WAL_FILES_MAX * node->config.wal_file_bytes;
+    bool pressed = node->low || wal_live_bytes(node->wal) > live_max;
+    if (pressed == node->pressed) return;
+    node->pressed = pressed;
+    if (!node->low)
+        diag_warn(node->diag, "node", pressed ? "log too long, writes wait" : "log short again");
+    for (unsigned i = 0; i < node->identity.parts_count; i++)
+        part_press(node->parts[i], pressed);
 }
 
 static void checkpoints_tick(struct node *node)
@@ -319,6 +358,8 @@ void node_tick(struct env_timer *timer)
             links_tick(node->links);
         }
         checkpoints_tick(node);
+        low_tick(node);
+        press_tick(node);
         stall_tick(node);
         balance_tick(node);
     }

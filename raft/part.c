@@ -85,6 +85,12 @@ void batch_fail(struct part *part, struct part_batch *batch, int err)
 
 /* ---- transactions ---- */
 
+/* No room for more entries, on this node or in this partition. */
+static bool part_full(const struct part *part)
+{
+    return part->pressed || gate_log_bytes(part->gate) > PART_LOG_FACTOR * part->config.log_bytes;
+}
+
 static int txn_refusal(struct part *part, size_t txn_bytes)
 {
     if (part->ended) return ERR_CANCELED;
@@ -95,7 +101,7 @@ static int txn_refusal(struct part *part, size_t txn_bytes)
         return gate_leader(part->gate) != 0 ? ERR_NOT_LEADER : ERR_NO_LEADER;
     if (part->no_space) return ERR_NO_SPACE;
     if (part->queued_bytes + txn_bytes > PART_QUEUE_BYTES_MAX) return ERR_BUSY;
-    return 0;
+    return part_full(part) ? ERR_BUSY : 0;
 }
 
 void part_txn(struct part *part, struct part_txn *req)
@@ -524,7 +530,9 @@ static void low_note(struct part *part)
     }
     unsigned majority = part->voters_count / 2 + 1;
     bool was = part->no_space;
-    part->no_space = low_self || part->voters_count - low_count < majority;
+    part->no_space = part->voters_count - low_count < majority;
+    /* Ours alone is full: somebody else can lead. */
+    if (low_self && !part->no_space && part->led_term != 0) (void)part_hand_over(part);
     if (was == part->no_space || part->led_term == 0) return;
     diag_warn(part->diag, "part", "%s part=%u full=%u voters=%u",
               part->no_space ? "writes refused, disks are full" : "writes taken again",
@@ -568,7 +576,15 @@ void part_tick(struct part *part)
 
 void part_receive(struct part *part, struct slice message)
 {
-    if (part->gate != NULL) gate_receive(part->gate, message);
+    if (part->gate == NULL) return;
+    /* What is dropped here is sent again: a follower that is slow slows its leader's log down. */
+    if (message.len > PART_SMALL_MESSAGE_BYTES && part_full(part)) return;
+    gate_receive(part->gate, message);
+}
+
+void part_press(struct part *part, bool pressed)
+{
+    part->pressed = pressed;
 }
 
 void part_durable(struct part *part, batch_t durable)

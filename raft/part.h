@@ -156,6 +156,9 @@ void part_staged(struct part *part, struct store_install *install, index_t index
 /* Write a checkpoint now; nothing happens when one is under way or an install. */
 void part_checkpoint(struct part *part);
 bool part_checkpointing(const struct part *part);
+/* The node's write-ahead log is too long: what would make it longer is refused with ERR_BUSY, or
+ * dropped, until it is called with false. */
+void part_press(struct part *part, bool pressed);
 /* Hand leadership to whoever is most up to date. False: it does not lead, or is not able to now. */
 bool part_hand_over(struct part *part);
 /* Hand leadership to the voter `to`. False: not led for calm_ms, `to` lacks more than lag_max
@@ -171,6 +174,7 @@ struct part_stats {
     uint64_t busy_count;                             /* Refused for want of room. */
     uint64_t elections_count;                        /* Times this node came to lead. */
     uint64_t checkpoint_ms;                          /* When the last one ended; env's clock. */
+    int checkpoint_err;                              /* How it ended. */
     int stopped; /* 0, or why this replica serves no more: ERR_DIVERGED, ERR_CORRUPT. */
 };
 void part_stats(const struct part *part, struct part_stats *out);
@@ -179,7 +183,9 @@ struct gate *part_gate(struct part *part); /* For status: accessors alone. */
 enum {
     PART_QUEUE_BYTES_MAX = 4 * 1024 * 1024, /* 16 partitions: 64 MiB at worst. */
     PART_WAITING_MAX = 16384,               /* Reads that wait for a round or its index. */
-    PART_BUSY_MS = 50,                      /* What a refused caller is told to wait. */
+    PART_LOG_FACTOR = 4, /* A log in memory of so many budgets takes no more: apply lags. */
+    PART_SMALL_MESSAGE_BYTES = 400, /* Larger ones bring entries. */
+    PART_BUSY_MS = 50,              /* What a refused caller is told to wait. */
 };
 
 #endif /* RAFT_PART_H_ */

@@ -45,10 +45,11 @@ static void snapshot_answer(struct part *part, bool possible)
 static void checkpoint_done(void *arg, int err)
 {
     struct part *part = arg;
-    if (err != 0)
+    if (err != part->stats.checkpoint_err && err != 0)
         diag_warn(part->diag, "part", "checkpoint failed part=%u reason=\"%s\"",
                   (unsigned)part->number, err_text(err));
     part->stats.checkpoint_ms = env_now_ms(part->env);
+    part->stats.checkpoint_err = err;
     part->manifest = store_manifest(part->store)->index;
     wal_release(part->wal, part->number, part->manifest);
     disk_manifest_told(part);

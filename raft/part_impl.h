@@ -88,10 +88,11 @@ struct part {
     term_t led_term;                   /* The term we lead in, as the queues know it; 0: none. */
     bool told_leading;                 /* What the observer believes. */
     uint64_t confirmed_ms;             /* When the round that was confirmed last began. */
-    uint64_t led_ms; /* When this node came to lead, in led_term. */
+    uint64_t led_ms;                   /* When this node came to lead, in led_term. */
     uint64_t voters[GATE_MEMBERS_MAX]; /* Raft ids, of the last configuration. */
     unsigned voters_count;
-    bool no_space; /* A majority's disks are full, or ours. */
+    bool no_space; /* A majority's disks are full. */
+    bool pressed;  /* The node's log is too long. */
     int stopped;   /* ERR_DIVERGED or ERR_CORRUPT: this replica serves no more. */
     uint64_t stopped_ms;
 

@@ -149,6 +149,8 @@ void grid_crash(struct grid *grid, unsigned node, enum sim_crash how)
 
 void grid_start(struct grid *grid, unsigned node)
 {
+    bool refused = sim_node_up(grid->nodes[node].sim) && grid->nodes[node].why[0] != '\0';
+    if (refused) sim_node_crash(grid->nodes[node].sim, SIM_KILL);
     if (!sim_node_up(grid->nodes[node].sim)) sim_node_start(grid->nodes[node].sim);
 }
 

@@ -41,7 +41,7 @@ void grid_set_up(struct grid *grid, uint64_t seed, unsigned nodes_count, size_t 
 void grid_tear_down(struct grid *grid);
 
 void grid_crash(struct grid *grid, unsigned node, enum sim_crash how); /* node: from 0. */
-void grid_start(struct grid *grid, unsigned node);
+void grid_start(struct grid *grid, unsigned node); /* Also again, when it refused to start. */
 
 /* True when every node is up, every partition has one leader that leads, and all replicas of it
  * applied the same index. */

@@ -245,6 +245,22 @@ Test(grid, a_replica_whose_history_differs_stops_serving)
     cr_expect_not(part_leads(part));
 }
 
+/* One disk is full, the leader's: another node leads, and no request fails. */
+Test(grid, a_leader_whose_disk_is_full_hands_over)
+{
+    writer_start("s", 20);
+    writer_wait();
+    unsigned leader = leader_of(part_of_writer());
+    disk_set_capacity(sim_node_disk(grid.nodes[leader].sim), 1);
+    writer.until = 4000;
+    writer_send();
+    writer_wait();
+    cr_expect_eq(writer.errors_count, 0);
+    cr_expect_neq(leader_of(part_of_writer()), leader);
+    disk_set_capacity(sim_node_disk(grid.nodes[leader].sim), UINT64_MAX);
+    settle(); /* It catches up when there is room. */
+}
+
 /* The disks are full: writes are refused with the reason, reads go on; with room, writes come
  * back by themselves. */
 Test(grid, full_disks_refuse_writes_and_recover)
@@ -268,6 +284,19 @@ Test(grid, full_disks_refuse_writes_and_recover)
     writer.until = writer.acked;
     writer_wait();
     settle();
+}
+
+/* A disk that hangs leads no more: its partitions are handed over before anybody gives up. */
+Test(grid, a_stalled_disk_hands_leadership_over)
+{
+    writer_start("s", 400);
+    world_run_for(grid.world, SECOND_US / 5);
+    unsigned leader = leader_of(part_of_writer());
+    disk_stall(sim_node_disk(grid.nodes[leader].sim), 10 * (uint64_t)SECOND_US);
+    writer_wait();
+    cr_expect_eq(writer.errors_count, 0);
+    cr_expect_lt(writer.slowest_us, 2 * SECOND_US);
+    cr_expect_neq(leader_of(part_of_writer()), leader);
 }
 
 /* Clocks an hour off move no entry's time by more than the median allows. */
