@@ -206,10 +206,16 @@ void tails_conn_end(struct tails_conn *c)
     c->conn = NULL;
 }
 
+/* Comes after nearly every turn that wrote: looks at subscribers only when some are behind. */
 void tails_conn_drained(struct tails_conn *c)
 {
+    if (!c->behind) return;
+    c->behind = false;
     for (struct tails_sub *sub = c->subs; sub != NULL; sub = sub->next) {
-        if (tails_conn_full(c)) return; /* The next drain goes on. */
+        if (tails_conn_full(c)) {
+            c->behind = true; /* The next drain goes on. */
+            return;
+        }
         if (sub->missed && sub->point->started) sub_tell_sessions(sub);
         if (!sub->point->paused) continue;
         sub->point->paused = false;
@@ -231,10 +237,12 @@ static void publish(struct tails *tails, struct slice name, const struct wire_ev
         if (!point->started) continue; /* They hear of all who are there when they start. */
         for (struct tails_sub *sub = point->subs; sub != NULL; sub = sub->point_next) {
             if (session && !sub->sessions) continue;
-            if (tails_conn_full(sub->conn))
-                sub->missed = sub->missed || session;
-            else
+            if (!tails_conn_full(sub->conn)) {
                 sub_tell(sub, buf_bytes(&tails->events));
+            } else if (session) {
+                sub->missed = true;
+                sub->conn->behind = true;
+            }
         }
     }
 }
@@ -267,6 +275,7 @@ static void sessions_settled(void *arg, part_t part)
             for (struct tails_sub *sub = point->subs; sub != NULL; sub = sub->point_next) {
                 if (!sub->sessions) continue;
                 sub->missed = true;
+                sub->conn->behind = true;
                 if (!tails_conn_full(sub->conn)) sub_tell_sessions(sub);
             }
         }

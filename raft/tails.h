@@ -43,6 +43,7 @@ struct tails_conn {
     struct env_conn *conn; /* NULL: ended. */
     uint64_t client;
     struct tails_sub *subs;
+    bool behind; /* Some were left behind since it drained last. */
 };
 void tails_conn_begin(struct tails_conn *c, struct tails *tails, struct env_conn *conn,
                       uint64_t client);

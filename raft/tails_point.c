@@ -97,6 +97,7 @@ static void sub_pause(struct tails_sub *sub)
     struct point *own = point_create(from->stream, from->heads, from->seq, from->version);
     own->started = from->started;
     own->paused = true;
+    sub->conn->behind = true;
     sub_unlink(sub);
     point_join(own, sub);
 }
