@@ -77,6 +77,7 @@ export class Client {
     // ---- Connecting ------------------------------------------------------------------------
 
     stateChanged() {
+        if (this.session.why === 'replaced') this.retired = true;
         if (!this.session.online) {
             for (const one of this.conversations.values()) one.disconnected();
             this.presence.clear();

@@ -246,8 +246,10 @@ export class Conversation {
 
     // ---- Sending ---------------------------------------------------------------------------
 
-    /* Queue a message; returns why not ('full' or 'storage'), or null when it is on its way. */
+    /* Queue a message; null when it is on its way, else why not: 'full', 'storage', or 'elsewhere'
+     * (another tab has taken over and numbers the messages now). */
     send(b, key) {
+        if (this.client.retired) return 'elsewhere';
         const item = this.outbox.add({ key, k: 'msg', b, at: this.client.now() });
         if (!item) return 'full';
         if (!this.save()) {
@@ -275,7 +277,7 @@ export class Conversation {
     }
 
     save() {
-        return this.client.retired || this.box.set(this.c, this.outbox);
+        return !this.client.retired && this.box.set(this.c, this.outbox);
     }
 
     pump() {

@@ -8,6 +8,8 @@
 import { randomId, readFragment } from './ids.js';
 import { Store } from './store.js';
 
+const LETS_GO_MS = 150; // A tab hears within some ms that another one took over.
+
 export class Login {
     constructor(local, session) {
         this.local = new Store(local);
@@ -60,13 +62,18 @@ export class Login {
         return { user, tok: this.token(user), dev };
     }
 
-    /* Say that this tab uses the device now; taken() runs once another tab says so. */
-    claim(user, window, taken) {
+    /* Take the device over for this tab; taken() runs once another tab does the same. Resolves when
+     * the tab that had it has let go: what it wrote last is in the store by then. */
+    async claim(user, window, taken) {
         const store = this.storeOf(user);
-        store.set('tab', randomId(8));
         const key = store.prefix + 'tab';
+        const mine = randomId(8);
+        const others = store.get('tab') !== null;
+        store.set('tab', mine);
         window.addEventListener('storage', (event) => {
             if (event.key === key && event.newValue !== null) taken();
         });
+        window.addEventListener('pagehide', () => store.get('tab') === mine && store.delete('tab'));
+        if (others) await new Promise((resolve) => setTimeout(resolve, LETS_GO_MS));
     }
 }

@@ -19,15 +19,21 @@ async function enterLink(link) {
     return link.chat;
 }
 
-function run(user, chat) {
+async function run(user, chat) {
     login.enter(user);
-    const client = new Client(login.identity(user), ownAddress(), login.storeOf(user));
-    login.claim(user, window, () => client.retire());
+    let client = null;
+    let gone = false;
+    await login.claim(user, window, () => {
+        gone = true;
+        client?.retire();
+    });
+    client = new Client(login.identity(user), ownAddress(), login.storeOf(user));
     window.addEventListener('online', () => client.session.hurry());
     document.addEventListener('visibilitychange', () => {
         if (document.visibilityState === 'visible') client.session.hurry();
     });
     window.addEventListener('hashchange', () => linkOpened(client));
+    window.addEventListener('pageshow', (event) => event.persisted && location.reload());
     new App(client, {
         chat,
         signOut() {
@@ -36,7 +42,8 @@ function run(user, chat) {
             location.reload();
         },
     });
-    client.start();
+    if (gone) client.retire();
+    else client.start();
 }
 
 /* A link pasted into the address of the running page changes its fragment alone. */

@@ -7,6 +7,11 @@ import { toast } from './ui_dialogs.js';
 import { h, iconButton } from './ui_dom.js';
 
 const HEIGHT_MAX_PX = 180;
+const REFUSALS = {
+    full: 'Too many messages are waiting. Wait for the connection.',
+    storage: 'This browser has no room to keep the message until it is sent.',
+    elsewhere: 'Parley is open in another tab.',
+};
 
 export class Composer {
     constructor(app) {
@@ -84,11 +89,7 @@ export class Composer {
         }
         const why = this.one.send(b, randomId(8));
         if (why !== null) {
-            toast(
-                why === 'full'
-                    ? 'Too many messages are waiting. Wait for the connection.'
-                    : 'This browser has no room to keep the message until it is sent.',
-            );
+            toast(REFUSALS[why]);
             return;
         }
         this.area.value = '';

@@ -66,8 +66,22 @@ export class Cluster {
         }
     }
 
-    killFront(j) {
-        return this.kill(`chatd-${j}`);
+    /* SIGKILL; startFront(j) starts the same program again. */
+    async killFront(j) {
+        this.command = await this.commandOf(`chatd-${j}`);
+        await this.kill(`chatd-${j}`);
+    }
+
+    async startFront(j) {
+        const [program, ...args] = this.command;
+        this.again = spawn(program, args, { stdio: 'ignore' });
+        await this.ready(j);
+    }
+
+    async commandOf(name) {
+        const pid = (await readFile(path.join(this.dir, `${name}.pid`), 'utf8')).trim();
+        const text = await readFile(`/proc/${pid}/cmdline`, 'utf8');
+        return text.split('\0').slice(0, -1);
     }
 
     /* The node that leads the partition with the most changes: where the test's chat is. */
@@ -84,6 +98,7 @@ export class Cluster {
 
     /* Ends what dev started, and what it left behind. */
     async stop() {
+        this.again?.kill('SIGTERM');
         const gone = new Promise((resolve) => this.process.once('exit', resolve));
         if (this.process.exitCode === null && this.process.kill('SIGINT')) {
             await Promise.race([gone, sleep(15000, null, { ref: false })]);

@@ -46,6 +46,14 @@ after(async () => {
 async function visit(j, user) {
     const context = await browser.newContext({ viewport: { width: 1100, height: 700 } });
     context.setDefaultTimeout(PATIENCE_MS);
+    const page = await tab(context, user);
+    await page.goto(await cluster.link(j, user));
+    await page.locator('.dot.online').waitFor();
+    return page;
+}
+
+/* A page whose errors count. */
+async function tab(context, user) {
     const page = await context.newPage();
     page.on('pageerror', (error) => complaints.push(`${user}: ${error.stack}`));
     page.on('console', (message) => {
@@ -53,8 +61,6 @@ async function visit(j, user) {
             complaints.push(`${user}: ${message.text()}`);
         }
     });
-    await page.goto(await cluster.link(j, user));
-    await page.locator('.dot.online').waitFor();
     return page;
 }
 
@@ -168,6 +174,27 @@ test('after the move ticks, typing and presence go on', async () => {
 
 test('the leading node dies in the middle; nothing is lost, doubled or swapped', async () => {
     await writeThrough('leader', () => cluster.killLeader());
+});
+
+test('another tab takes over in the middle of writing; what was written is sent once', async () => {
+    await cluster.startFront(1); // A tab is loaded from the origin whose storage it shares.
+    const first = alice;
+    alice = await tab(first.context(), 'alice');
+    const cover = first.locator('.cover', { hasText: 'another tab' });
+    let opening;
+    for (let at = 1; at <= LINES && !(await cover.isVisible()); at++) {
+        await say(first, `tab ${at}`);
+        if (at === 5) opening = alice.goto(cluster.url(1));
+    }
+    await Promise.all([opening, cover.waitFor()]);
+    const written = await texts(first);
+    assert.ok(written.at(-1).startsWith('tab '));
+    await first.close();
+    await alice.locator('.chat').first().click();
+    await has(alice, written.at(-1));
+    await say(alice, 'and on');
+    await has(bob, 'and on');
+    assert.deepEqual(await texts(bob), [...written, 'and on']);
 });
 
 test('a reload shows the end, and scrolling back the beginning', async () => {
