@@ -59,15 +59,17 @@ static void *array_grow(void *array, unsigned count, unsigned *room, size_t item
     return mem_resize(array, *room * item_bytes);
 }
 
-/* In a memtable that is here until the entry is applied. One that is leaving may go before, as soon
- * as older fetches are applied; all its rows are in runs. */
-static bool stays_in_tables(const struct store *store, struct slice key)
+/* In a memtable that is here until the entry of fetch `number` is applied. One that was leaving
+ * when that fetch began may go before, as soon as older ones are applied; all its rows are in runs
+ * that the fetch reads. */
+static bool stays_in_tables(const struct store *store, uint64_t number, struct slice key)
 {
     struct row row;
     if (memtable_get(store->active, key, &row)) return true;
     for (unsigned i = 0; i < store->view->tables_count; i++) {
         const struct view_table *table = &store->view->tables[i];
-        if (!table->leaving && memtable_get(table->table, key, &row)) return true;
+        bool stays = !table->leaving || table->until >= number;
+        if (stays && memtable_get(table->table, key, &row)) return true;
     }
     return false;
 }
@@ -109,7 +111,7 @@ static void name_key(struct naming *naming, const struct row_key *key)
 {
     struct store *store = naming->job->store;
     struct row row = {.key = row_key_bytes(key)};
-    if (stays_in_tables(store, row.key)) return;
+    if (stays_in_tables(store, naming->job->number, row.key)) return;
     struct cached_row *cached = rowcache_find(store->rows, row.key);
     if (cached != NULL) {
         rowcache_pin(cached);
@@ -281,12 +283,13 @@ static void fetch_run(struct job *base)
 
 /* ---- back on the loop ---- */
 
-/* Pin what the worker found, unless a table has it, newer or the same. */
+/* Pin what the worker found, unless a table has it, newer or the same; also one that began to leave
+ * while the worker read: what goes into the cache outlives that table. */
 static void row_take(struct fetch_job *job, const struct fetch_row *found)
 {
     struct store *store = job->store;
     struct row row = {.key = row_key_bytes(&found->key)};
-    if (stays_in_tables(store, row.key)) return;
+    if (stays_in_tables(store, job->number, row.key)) return;
     struct cached_row *cached = rowcache_find(store->rows, row.key);
     if (cached == NULL) {
         row.value = buf_bytes(&found->value);
@@ -347,7 +350,7 @@ static void job_free(struct fetch_job *job)
 
 static void job_queue(struct store *store, struct fetch_job *job)
 {
-    job->number = ++store->fetches_made;
+    store->fetches_made = job->number;
     if (store->fetch_last == NULL)
         store->fetch_first = job;
     else
@@ -360,6 +363,7 @@ bool store_fetch(struct store *store, struct store_fetch *fetch)
     struct fetch_job *job = mem_zero(sizeof(*job));
     struct reading reading = store_reading(store);
     job->store = store;
+    job->number = store->fetches_made + 1;
     CHECK(!store->installing);
     bool sound = name_entry(job, &reading, fetch->entry);
     reading_end(&reading);
