@@ -231,6 +231,15 @@ static void members_note(struct part *part)
         if (members[i].role == GATE_VOTER) part->voters[part->voters_count++] = members[i].id;
 }
 
+/* Entries of ours that are not going to be applied here: a snapshot took their place, or this
+ * replica stopped. Their outcomes are there, but not known to us. */
+void inflight_fail(struct part *part)
+{
+    struct part_batch *batch;
+    while ((batch = batches_pop(&part->inflight)) != NULL)
+        batch_fail(part, batch, ERR_UNKNOWN);
+}
+
 static void part_settle(struct part *part)
 {
     part->changed = false;
@@ -240,6 +249,7 @@ static void part_settle(struct part *part)
         if (gate_state(part->gate) == GATE_LEADER) leads_in = gate_term(part->gate);
     }
     if (part->led_term != 0 && part->led_term != leads_in) leadership_lost(part);
+    if (part->stopped != 0 && part->led_term == 0) inflight_fail(part);
     if (leads_in == 0 || part->led_term == leads_in) return;
     part->led_term = leads_in;
     part->stats.elections_count++;

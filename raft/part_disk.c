@@ -66,8 +66,10 @@ void part_checkpoint(struct part *part)
 {
     if (part->stopped != 0 || part->install != INSTALL_NONE || store_checkpointing(part->store))
         return;
+    /* ERR_BUSY: reads hold all the memtables there may be, or the manifest is full. What is not
+     * written stays in memory and in the WAL; it is due again. */
     int err = store_checkpoint(part->store, checkpoint_done, part);
-    CHECK(err == 0);
+    CHECK(err == 0 || err == ERR_BUSY);
 }
 
 void disk_snapshot_get(struct part *part, index_t at_least)
@@ -181,6 +183,8 @@ static void install_run(struct part *part)
         struct store_install *staged = part->staged;
         part->staged = NULL;
         part->install = INSTALL_COMMITTING;
+        /* Committed while we led, not applied when the snapshot came: it stands for them now. */
+        inflight_fail(part);
         store_install_commit(staged, part->install_wal_from, commit_done, part);
     }
 }

@@ -137,6 +137,7 @@ struct part {
 void part_defer(struct part *part);
 void part_stop(struct part *part, int err); /* This replica serves no more. */
 void batch_fail(struct part *part, struct part_batch *batch, int err); /* Frees batch. */
+void inflight_fail(struct part *part); /* What is in flight ends with ERR_UNKNOWN. */
 void batches_push(struct part_batches *list, struct part_batch *batch);
 struct part_batch *batches_pop(struct part_batches *list); /* NULL when empty. */
 void batch_free(struct part_batch *batch);                 /* Its transactions ended. */

@@ -207,6 +207,105 @@ Test(grid, a_node_that_was_away_gets_a_snapshot)
     cr_expect_gt(manifest->wal_from, 0, "a snapshot was installed");
 }
 
+/* The first work submitted on some node while armed is kept back. */
+static struct env_ops slow_ops;
+static const struct env_ops *real_ops;
+static bool armed;
+static struct env *held_env;
+static struct env_work *held;
+
+static void slow_submit(struct env *env, struct env_lane *lane, struct env_work *work)
+{
+    if (!armed || lane != NULL) {
+        real_ops->work_submit(env, lane, work);
+        return;
+    }
+    armed = false;
+    held_env = env;
+    held = work;
+}
+
+static bool work_held(void *arg)
+{
+    (void)arg;
+    return held != NULL;
+}
+
+static unsigned others_ended;
+static void other_done(struct client_txn *req, int err, const struct outcome *outcome,
+                       uint32_t after_ms)
+{
+    (void)req;
+    (void)after_ms;
+    cr_expect(err == 0 && outcome->status == 0, "%s", err_text(err));
+    others_ended++;
+}
+
+/* One record of another stream of the same partition. */
+static void other_send(struct client_txn *req, uint64_t n)
+{
+    static struct txn_record record;
+    static struct txn txn;
+    static char name[16] = "t0";
+    for (int i = 1; partition_of(slice_str(name), GRID_PARTS) != part_of_writer(); i++)
+        snprintf(name, sizeof(name), "t%d", i);
+    record = (struct txn_record){.payload = slice_str("x")};
+    txn = (struct txn){.stream = slice_str(name),
+                       .producer = slice_str("w/1"),
+                       .n = n,
+                       .records = &record,
+                       .records_count = 1};
+    *req = (struct client_txn){.txn = &txn, .deadline_ms = 60000, .done = other_done};
+    client_txn(grid.client, req);
+}
+
+/* An entry is committed, and its rows are read slowly; meanwhile its leader is cut off, and so far
+ * behind at last that a snapshot takes the entry's place. Its request must not stay open there. */
+Test(grid, a_snapshot_takes_the_place_of_an_entry_that_was_not_applied)
+{
+    static struct client_txn first, second;
+    writer_start("s", 5);
+    writer_wait();
+    other_send(&first, 1);
+    writer.until = 1200;
+    writer_send();
+    writer_wait();
+    for (unsigned i = 0; i < 3; i++)
+        grid_crash(&grid, i, SIM_POWER); /* Rows of the other stream are in runs alone then. */
+    for (unsigned i = 0; i < 3; i++)
+        grid_start(&grid, i);
+    settle();
+    unsigned old = leader_of(part_of_writer());
+    struct env *env = sim_node_env(grid.nodes[old].sim);
+    real_ops = env->ops;
+    slow_ops = *real_ops;
+    slow_ops.work_submit = slow_submit;
+    env->ops = &slow_ops;
+    armed = true;
+    other_send(&second, 2);
+    cr_assert(world_run_until(grid.world, work_held, NULL, 5 * SECOND_US));
+    for (unsigned i = 0; i < 3; i++) {
+        net_cut(grid.nodes[old].sim, grid.nodes[i].sim);
+        net_cut(grid.nodes[i].sim, grid.nodes[old].sim);
+    }
+    writer.until = 4000;
+    writer_send();
+    writer_wait();
+    net_heal(grid.world);
+    world_run_for(grid.world, 5 * SECOND_US);
+    real_ops->work_submit(held_env, NULL, held);
+    env->ops = real_ops;
+    settle();
+    cr_expect_eq(others_ended, 2);
+    const struct store_facts *manifest =
+        store_manifest(part_store(grid_part(&grid, old, part_of_writer())));
+    cr_expect_gt(manifest->wal_from, 0, "a snapshot was installed");
+    writer.until = 4010;
+    writer_send();
+    writer_wait();
+    settle();
+}
+
 /* Nobody may vote under an old name after forgetting: an empty disk is nobody's. */
 Test(grid, a_node_whose_disk_was_replaced_serves_nothing)
 {
