@@ -113,8 +113,12 @@ static void run(struct daemon *d)
 {
     for (unsigned i = 0; i < d->workers_count; i++)
         worker_start(d->workers[i]);
-    fprintf(stderr, "chatd: serving %s:%u\n", d->config.listen.host, d->config.listen.port);
+    struct diag diag;
+    diag_init(&diag, DIAG_INFO, env_uv_env(d->uv), NULL, NULL);
+    diag_info(&diag, "chatd", "serving address=%s:%u workers=%u version=" PARLEY_VERSION,
+              d->config.listen.host, d->config.listen.port, d->workers_count);
     env_uv_run(d->uv);
+    diag_info(&diag, "chatd", "stopping");
 }
 
 static void close_all(struct daemon *d)
