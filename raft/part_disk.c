@@ -184,7 +184,7 @@ static void install_run(struct part *part)
         part->staged = NULL;
         part->install = INSTALL_COMMITTING;
         /* Committed while we led, not applied when the snapshot came: it stands for them now. */
-        inflight_fail(part);
+        propose_fail(part);
         store_install_commit(staged, part->install_wal_from, commit_done, part);
     }
 }

@@ -1,6 +1,7 @@
 /* raft/part_impl.h -- the inside of a partition, shared by part*.c alone.
  *
- * part.c: life, leadership, proposals. part_apply.c: committed entries on their way into the store.
+ * part.c: life, leadership, the turn. part_propose.c: transactions until they are
+ * proposed. part_apply.c: committed entries on their way into the store.
  * part_read.c: what waits for a confirmation. part_disk.c: checkpoints, snapshots, installs. */
 #ifndef RAFT_PART_IMPL_H_
 #define RAFT_PART_IMPL_H_
@@ -136,9 +137,19 @@ struct part {
 /* part.c */
 void part_defer(struct part *part);
 void part_stop(struct part *part, int err); /* This replica serves no more. */
+
+/* part_propose.c */
+void propose_init(struct part *part);
+void propose_run(struct part *part);    /* Propose what gathered, when the log is ready for it. */
+void propose_finish(struct part *part); /* Tell those that were refused. */
+/* Leadership ended. What the gate already reported as committed is going to be applied, and
+ * answered then; the rest ends now. */
+void propose_lost(struct part *part);
+bool propose_full(const struct part *part); /* No room for more entries, here or on this node. */
+bool propose_idle(const struct part *part); /* No transaction is open. */
+void propose_free(struct part *part);
 void batch_fail(struct part *part, struct part_batch *batch, int err); /* Frees batch. */
-void inflight_fail(struct part *part); /* What is in flight ends with ERR_UNKNOWN. */
-void batches_push(struct part_batches *list, struct part_batch *batch);
+void propose_fail(struct part *part); /* What is in flight ends with ERR_UNKNOWN. */
 struct part_batch *batches_pop(struct part_batches *list); /* NULL when empty. */
 void batch_free(struct part_batch *batch);                 /* Its transactions ended. */
 
