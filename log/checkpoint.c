@@ -83,6 +83,7 @@ static void checkpoint_run(struct job *base)
 {
     struct checkpoint_job *job = CONTAINER_OF(base, struct checkpoint_job, job);
     char path[STORE_PATH_BYTES_MAX];
+    if (job->err != 0) return; /* Refused before it began. */
     if (job->rows) {
         run_path(path, job->dir, job->manifest.runs[0].number);
         job->err = run_make(job, path);
@@ -163,11 +164,12 @@ static void manifest_plan(struct store *store, struct manifest *plan, bool rows)
     plan->run_next = store->run_next;
 }
 
-int store_checkpoint(struct store *store, void (*done)(void *arg, int err), void *arg)
+/* Freeze what grew, unless enough waits to be written already. ERR_BUSY: tables that fetches count
+ * on take all the room, until some are applied. ERR_NO_SPACE: the manifest names all it can. */
+static int checkpoint_prepare(struct store *store, struct checkpoint_job *job)
 {
     unsigned unwritten = unwritten_count(store->view);
-    if (store->checkpointing || store->installing) return ERR_BUSY;
-    if (store->manifest.runs_count >= RUNS_MAX) return ERR_BUSY;
+    if (store->manifest.runs_count >= RUNS_MAX) return ERR_NO_SPACE;
     if (unwritten < UNWRITTEN_MAX) {
         bool grew = memtable_rows(store->active) > 0;
         if (grew && store->view->tables_count == STORE_TABLES_MAX) return ERR_BUSY;
@@ -175,17 +177,24 @@ int store_checkpoint(struct store *store, void (*done)(void *arg, int err), void
         unwritten += grew;
         manifest_set_facts(&store->frozen, &store->facts);
     }
+    job->rows = unwritten > 0;
+    job->moved = store->frozen.facts.index != store->manifest.facts.index;
+    manifest_plan(store, &job->manifest, job->rows);
+    return 0;
+}
+
+int store_checkpoint(struct store *store, void (*done)(void *arg, int err), void *arg)
+{
+    if (store->checkpointing || store->installing) return ERR_BUSY;
     struct checkpoint_job *job = mem_zero(sizeof(*job));
     job->store = store;
     job->env = store->env;
     job->dir = store->dir;
-    job->view = store->view;
-    view_ref(job->view);
-    job->rows = unwritten > 0;
-    job->moved = store->frozen.facts.index != store->manifest.facts.index;
     job->done = done;
     job->arg = arg;
-    manifest_plan(store, &job->manifest, job->rows);
+    job->err = checkpoint_prepare(store, job);
+    job->view = store->view; /* With what was frozen just now. */
+    view_ref(job->view);
     store->checkpointing = true;
     job_start(store->env, &store->jobs, &checkpoint_kind, &job->job);
     return 0;

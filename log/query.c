@@ -225,8 +225,8 @@ struct heads_job {
     int err;
 };
 
-/* A head that is in no table was last written before every run that does not have it; so when all
- * runs that may have it end at or before `since`, it did not change after. */
+/* A head that is in no table has its newest row in a run; when no run reaches beyond `since`, it
+ * did not change after. */
 static bool runs_after(const struct view *view, index_t since)
 {
     for (unsigned i = 0; i < view->runs_count; i++)
@@ -234,19 +234,28 @@ static bool runs_after(const struct view *view, index_t since)
     return false;
 }
 
+static bool head_in_tables(const struct reading *reading, struct slice stream)
+{
+    struct row_key key;
+    struct row row;
+    row_key_make(&key, stream, ROW_HEAD, (struct slice){NULL, 0});
+    return reading_in_tables(reading, row_key_bytes(&key), &row);
+}
+
+/* Fill in what the reading knows; on the loop, *open: a worker has to know the rest. */
 static int slots_fill(struct reading *reading, const struct store_heads *heads,
                       struct heads_slot *slots, bool *open)
 {
+    bool newer = runs_after(reading->view, heads->since);
     *open = false;
     for (unsigned i = 0; i < heads->streams_count; i++) {
-        if (reading->wait && !slots[i].open) continue;
+        bool skip =
+            reading->wait ? !slots[i].open : !newer && !head_in_tables(reading, heads->streams[i]);
+        if (skip) continue;
         int err = query_head(reading, heads->streams[i], &slots[i].head);
         slots[i].open = err == ERR_BUSY;
-        if (err == 0) continue;
-        if (err != ERR_BUSY) return err;
-        slots[i].head = (struct stream_head){0};
-        slots[i].open = runs_after(reading->view, heads->since);
         *open |= slots[i].open;
+        if (err != 0 && err != ERR_BUSY) return err;
     }
     return 0;
 }

@@ -187,9 +187,11 @@ void stream_head_decode(struct reader *r, struct stream_head *out); /* Fails the
 
 /* ---- checkpoints and deltas ---- */
 
-/* Freeze the memtable and write it as a run; the manifest then holds all that is applied now.
- * One at a time: ERR_BUSY while another runs. done(arg, err) on a later turn; ERR_NO_SPACE:
- * nothing changed, the rows stay in memory. Nothing new to write is not an error. */
+/* Freeze the memtable and write it as a run; the manifest then holds all that is applied now (after
+ * a failed one perhaps only what that one had frozen: then once more). One at a time: ERR_BUSY
+ * while another or an install runs. done(arg, err) on a later turn; ERR_NO_SPACE, ERR_IO, ERR_BUSY
+ * (too many fetches are not applied): nothing changed, the rows stay in memory. Nothing new to
+ * write is not an error. */
 MUST_CHECK int store_checkpoint(struct store *store, void (*done)(void *arg, int err), void *arg);
 bool store_checkpointing(const struct store *store);
 size_t store_dirty_bytes(const struct store *store); /* Memtable bytes not yet in a run. */
