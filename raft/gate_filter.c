@@ -292,6 +292,13 @@ static bool would_vote_twice(const struct gate *gate, const struct raft_message 
            r->voted_for != v->candidate_id;
 }
 
+/* F18, the other end: what a message does not show to be the leader's is not committed by it. */
+static void bound_commit(const struct gate *gate, struct raft_append_entries *a)
+{
+    index_t end = a->prev_log_index + a->n_entries;
+    if (gate_on(gate, GATE_F18) && a->leader_commit > end) a->leader_commit = end;
+}
+
 /* F9: the leader's next entry lies below what we compacted, so we hold it, but libraft has no
  * term to compare and rejects. Make it a heartbeat at our snapshot, which every leader holds. */
 static void lift_to_snapshot(struct gate *gate, struct raft_message *m)
@@ -412,6 +419,7 @@ static void deliver(struct gate *gate, struct gate_arrival *arrival)
         return;
     }
     if (m->type == RAFT_IO_APPEND_ENTRIES) {
+        bound_commit(gate, &m->append_entries);
         lift_to_snapshot(gate, m);
         roll_configuration_back(gate, &m->append_entries);
     } else if (m->type == RAFT_IO_APPEND_ENTRIES_RESULT) {

@@ -130,7 +130,8 @@ struct gate {
     bool fetch_told;                  /* install() was called for it. */
     struct raft_message fetch;        /* Owned while fetching. */
     struct raft_io_snapshot_put *put; /* An install is being committed. */
-    const struct raft_snapshot *put_snapshot;
+    const struct raft_snapshot *put_snapshot; /* Until install_commit. */
+    struct raft_buffer *put_bufs;             /* Its buffers, which libraft forgets at close. */
 
     struct gate_seen seen;
     struct gate_stats stats;

@@ -268,6 +268,7 @@ static int io_snapshot_put(struct raft_io *io, unsigned trailing, struct raft_io
     if (gate_on(gate, GATE_F4)) CHECK(gate->appends.count == 0);
     gate->put = req;
     gate->put_snapshot = snapshot;
+    gate->put_bufs = snapshot->bufs;
     gate->next_index = snapshot->index + 1;
     gate->log_bytes = 0;
     gate_verified(gate, gate->raft.current_term, snapshot->index);

@@ -242,7 +242,10 @@ static void close_requests(struct gate *gate)
         gate->gets[i]->cb(gate->gets[i], NULL, RAFT_CANCELED);
     }
     if (gate->trim != NULL) gate->trim->cb(gate->trim, RAFT_CANCELED);
-    if (gate->put != NULL) gate->put->cb(gate->put, RAFT_CANCELED);
+    if (gate->put != NULL) {
+        gate->put->cb(gate->put, RAFT_CANCELED);
+        raft_free(gate->put_bufs);
+    }
 }
 
 void gate_close(struct gate *gate)
