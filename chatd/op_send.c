@@ -31,6 +31,7 @@ struct send {
     bool head_given;
     uint64_t n;
     seq_t if_head;
+    bool judged; /* outcome is there: what the log store said. */
     struct outcome outcome;
     unsigned mentions_count;
     struct slice mentions[RECORD_TAGS_MAX]; /* In memory, behind the body. */
@@ -66,8 +67,9 @@ static void send_refuse(struct send *send, const struct fault *fault, bool used)
     /* Not known: at least what came before this one was used, or is under way. */
     uint64_t before = send->n > 0 ? send->n - 1 : 0; /* 0: n itself could not be read. */
     uint64_t n = seat != NULL && seat->n > 0 ? seat->n : before;
+    if (send->judged) n = send->outcome.last_n;
     out_key_bool(&more, "used", used);
-    out_key_uint(&more, "n", used && send->n > n ? send->n : n);
+    out_key_uint(&more, "n", n);
     if (seat != NULL) seat->sends_open--;
     call_fault_more(&send->call, fault, buf_bytes(&more));
     buf_free(&more);
@@ -150,6 +152,7 @@ static void send_done(struct client_txn *request, int err, const struct outcome 
         return;
     }
     send->outcome = *outcome;
+    send->judged = true;
     if (seat != NULL && outcome->last_n > seat->n) seat->n = outcome->last_n;
     switch (outcome->status) {
         case 0:

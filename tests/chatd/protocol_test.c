@@ -81,6 +81,19 @@ Test(protocol, a_number_sent_twice_is_stored_once_on_any_front_end)
     ws_close(&two.ws);
 }
 
+/* A client that lost count is told the truth, also when that is "none yet". */
+Test(protocol, a_gap_tells_the_last_number_exactly)
+{
+    struct talker alice;
+    connect_as(&alice, &cluster, "alice", "d1", 1);
+    send_text(&alice, "d/alice/bob", 5, "too far");
+    json_t *gap = answer(&alice, 105);
+    cr_expect_eq(member(gap, "err", "code"), 409);
+    cr_expect_eq(member(gap, "err", "n"), 0);
+    json_decref(gap);
+    ws_close(&alice.ws);
+}
+
 Test(protocol, void_uses_a_number_up_or_tells_that_it_was_sent)
 {
     struct talker alice;
