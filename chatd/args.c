@@ -19,7 +19,7 @@ void args_refuse(struct args *a, const char *field, const char *allowed)
 {
     if (a->failed) return; /* The first is told. */
     a->failed = true;
-    fault_set(&a->fault, FAULT_FIELD, "%s%.64s %s", a->path, field, allowed);
+    fault_set(&a->fault, FAULT_FIELD, "%.64s %s", field, allowed);
 }
 
 static void must_list(struct args *a, json_t *must, const char *const fields[], size_t count)
@@ -49,7 +49,7 @@ void args_must(struct args *a, const struct op *op, const char *const fields[], 
     must_list(a, json_object_get(a->object, "must"), fields, count);
 }
 
-bool arg_given(const struct args *a, const char *field)
+static bool given(const struct args *a, const char *field)
 {
     json_t *value = json_object_get(a->object, field);
     return value != NULL && !json_is_null(value);
@@ -59,7 +59,7 @@ bool arg_given(const struct args *a, const char *field)
 static json_t *find(struct args *a, const char *field, enum presence presence)
 {
     if (a->failed) return NULL;
-    if (arg_given(a, field)) return json_object_get(a->object, field);
+    if (given(a, field)) return json_object_get(a->object, field);
     if (presence == ARG_REQUIRED) args_refuse(a, field, "is missing");
     return NULL;
 }
@@ -279,29 +279,7 @@ struct slice arg_raw(struct args *a, const char *field, enum presence presence, 
     CHECK(scan_member(a->text, field, &raw)); /* jansson found it there. */
     if (raw.len <= bytes_max) return raw;
     a->failed = true;
-    fault_set(&a->fault, FAULT_BIG, "%s%.64s has %zu bytes, %zu are allowed", a->path, field,
-              raw.len, bytes_max);
+    fault_set(&a->fault, FAULT_BIG, "%.64s has %zu bytes, %zu are allowed", field, raw.len,
+              bytes_max);
     return EMPTY;
-}
-
-struct args arg_object(struct args *a, const char *field, enum presence presence)
-{
-    struct args inner = {.failed = false};
-    struct slice raw = arg_raw(a, field, presence, CLIENT_FRAME_BYTES_MAX);
-    if (a->failed || raw.len == 0) {
-        inner.failed = a->failed;
-        inner.fault = a->fault;
-        return inner;
-    }
-    inner.object = json_object_get(a->object, field);
-    inner.text = raw;
-    snprintf(inner.path, sizeof(inner.path), "%.14s%.32s.", a->path, field);
-    return inner;
-}
-
-void args_join(struct args *a, const struct args *inner)
-{
-    if (a->failed || !inner->failed) return;
-    a->failed = true;
-    a->fault = inner->fault;
 }

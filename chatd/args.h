@@ -23,7 +23,6 @@ enum presence {
 struct args {
     json_t *object;     /* Private. */
     struct slice text;  /* Private: object as sent. */
-    char path[48];      /* Private: in front of a field's name, for nested objects. */
     bool failed;        /* Private: see args_failed. */
     struct fault fault; /* What to answer when args_failed. */
 };
@@ -47,9 +46,7 @@ void args_must(struct args *a, const struct op *op, const char *const fields[], 
 /* Refuse field with a text that says what is allowed: "c must be the id of a chat". */
 void args_refuse(struct args *a, const char *field, const char *allowed);
 
-bool arg_given(const struct args *a, const char *field); /* There, and not null. */
-
-/* Ids, each checked by its own grammar (chatd/ids.h). */
+/* An id by the alphabet of chatd/ids.h, or a chat's. */
 struct slice arg_user(struct args *a, const char *field, enum presence presence);
 struct slice arg_device(struct args *a, const char *field, enum presence presence);
 struct slice arg_chat(struct args *a, const char *field, enum presence presence);
@@ -80,10 +77,5 @@ size_t arg_positions(struct args *a, const char *field, struct chat_pos out[], s
 
 /* An object as it was sent, byte for byte. Larger than bytes_max: fault BIG. */
 struct slice arg_raw(struct args *a, const char *field, enum presence presence, size_t bytes_max);
-
-/* The fields of an object within; absent: one without fields. Its faults name field.x; carry them
- * over with args_join once its fields are read. */
-struct args arg_object(struct args *a, const char *field, enum presence presence);
-void args_join(struct args *a, const struct args *inner);
 
 #endif /* CHATD_ARGS_H_ */

@@ -131,14 +131,6 @@ void out_uint(struct buf *out, uint64_t value)
     buf_put(out, digits, (size_t)len);
 }
 
-void out_int(struct buf *out, int64_t value)
-{
-    char digits[24];
-    int len = snprintf(digits, sizeof(digits), "%lld", (long long)value);
-    separate(out);
-    buf_put(out, digits, (size_t)len);
-}
-
 void out_bool(struct buf *out, bool value)
 {
     separate(out);
@@ -149,11 +141,6 @@ void out_raw(struct buf *out, struct slice json)
 {
     separate(out);
     buf_put(out, json.data, json.len);
-}
-
-void out_line(struct buf *out)
-{
-    buf_u8(out, '\n');
 }
 
 void out_key_string(struct buf *out, const char *key, struct slice text)

@@ -18,10 +18,8 @@ void out_key(struct buf *out, const char *key);      /* "key": -- key needs no e
 void out_name(struct buf *out, struct slice key);    /* Likewise, key escaped. */
 void out_string(struct buf *out, struct slice text); /* Quoted, escaped; bad UTF-8 is replaced. */
 void out_uint(struct buf *out, uint64_t value);
-void out_int(struct buf *out, int64_t value);
 void out_bool(struct buf *out, bool value);
 void out_raw(struct buf *out, struct slice json); /* A value that is JSON text already. */
-void out_line(struct buf *out); /* The end of a line: the next object stands alone. */
 
 /* Key and value at once. */
 void out_key_string(struct buf *out, const char *key, struct slice text);

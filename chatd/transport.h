@@ -119,8 +119,7 @@ void transport_destroy(struct transport *t);
 /* A text frame with a copy of text (at most SERVER_FRAME_BYTES_MAX); the caller owns one
  * reference. Not shared between threads. */
 struct message *message_text(struct slice text);
-struct message *message_ref(struct message *m); /* Returns m. */
-void message_unref(struct message *m);          /* Frees it with the last reference. */
+void message_unref(struct message *m); /* Frees it with the last reference. */
 
 /* ---- connections ---- */
 
@@ -131,14 +130,10 @@ MUST_CHECK int conn_send(struct conn *conn, struct message *m);
 
 /* True from CONN_QUEUE_BYTES_HIGH on until the unblocked callback. */
 bool conn_blocked(const struct conn *conn);
-size_t conn_queue_bytes(const struct conn *conn);
 
 /* Close with code and reason (cut to 120 bytes) behind what is queued; closed follows, close_ms
  * later at most. Closing twice does nothing. */
 void conn_close(struct conn *conn, enum close_code code, const char *reason);
-
-/* The peer's address for people, "127.0.0.1:51234"; lives as long as conn. */
-const char *conn_peer(const struct conn *conn);
 
 /* ---- HTTP ---- */
 

@@ -4,7 +4,6 @@
  * Failures: too many sockets, or too many unfinished handshakes of one address: a short answer and
  * a close. No file descriptor left: the spare one is given up to take one connection and drop it,
  * then accepting pauses; the loop never spins on a socket it cannot accept from (L9). */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libwebsockets.h>
@@ -78,7 +77,6 @@ static void refuse(struct transport *t, int fd, const char *status)
 
 static void adopt(struct transport *t, int fd, const struct sockaddr_in *from)
 {
-    char ip[INET_ADDRSTRLEN];
     if (t->sockets >= t->limits.conns_max) {
         refuse(t, fd, "503 Service Unavailable");
         return;
@@ -90,8 +88,6 @@ static void adopt(struct transport *t, int fd, const struct sockaddr_in *from)
         refuse(t, fd, "429 Too Many Requests");
         return;
     }
-    CHECK(inet_ntop(AF_INET, &from->sin_addr, ip, sizeof(ip)) != NULL);
-    snprintf(conn->peer, sizeof(conn->peer), "%s:%u", ip, (unsigned)ntohs(from->sin_port));
     /* The library does not do it for a socket it adopts (L10). */
     sock_nodelay(fd);
     t->stats.accepted++;

@@ -81,7 +81,7 @@ struct message *message_text(struct slice text)
     return m;
 }
 
-struct message *message_ref(struct message *m)
+static struct message *message_ref(struct message *m)
 {
     CHECK(m->refs > 0);
     m->refs++;
@@ -350,16 +350,6 @@ int conn_send(struct conn *conn, struct message *m)
 bool conn_blocked(const struct conn *conn)
 {
     return conn->blocked;
-}
-
-size_t conn_queue_bytes(const struct conn *conn)
-{
-    return conn->queue_bytes;
-}
-
-const char *conn_peer(const struct conn *conn)
-{
-    return conn->peer;
 }
 
 /* The library's own way to close from outside its receive callback sends no frame on this build

@@ -31,11 +31,10 @@ struct conn {
     struct transport *t; /* Borrowed. */
     struct lws *wsi;     /* Borrowed; never used in CONN_GONE (L16). */
     enum conn_phase phase;
-    bool opened;   /* The handlers know it: closed is due. */
-    uint32_t ip;   /* IPv4, network order. */
-    bool counted;  /* In its address's count of handshakes. */
-    char peer[24]; /* "255.255.255.255:65535". */
-    void *user;    /* The handlers'. */
+    bool opened;  /* The handlers know it: closed is due. */
+    uint32_t ip;  /* IPv4, network order. */
+    bool counted; /* In its address's count of handshakes. */
+    void *user;   /* The handlers'. */
 
     struct conn *prev; /* In t->first .. t->last, oldest first. */
     struct conn *next;

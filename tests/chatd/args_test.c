@@ -62,7 +62,6 @@ Test(args, what_is_absent_or_null_reads_as_nothing)
     cr_expect_not(arg_bool(&a, "y", ARG_OPTIONAL));
     cr_expect_eq(arg_raw(&a, "b", ARG_OPTIONAL, 9).len, 0);
     cr_expect_not_null(arg_raw(&a, "b", ARG_OPTIONAL, 9).data, "it may be copied");
-    cr_expect_not(arg_given(&a, "n"));
     cr_expect_not(args_failed(&a));
     arg_int(&a, "n", 1, 9);
     cr_expect(refused("n is missing"));
@@ -139,22 +138,6 @@ Test(args, a_body_is_what_was_sent_and_bounded)
     arg_raw(&a, "b", ARG_REQUIRED, body.len - 1);
     cr_expect(args_failed(&a));
     cr_expect_eq(a.fault.kind, FAULT_BIG);
-}
-
-Test(args, the_fields_of_an_object_within_are_told_by_their_path)
-{
-    given("{\"to\":{\"u\":\"bob\",\"dev\":\"/\"}}");
-    struct args to = arg_object(&a, "to", ARG_REQUIRED);
-    cr_expect(text_is(arg_user(&to, "u", ARG_REQUIRED), "bob"));
-    arg_device(&to, "dev", ARG_OPTIONAL);
-    args_join(&a, &to);
-    cr_expect(refused("to.dev must be a device id"), "%s", fault_text(&a.fault));
-
-    given("{}");
-    to = arg_object(&a, "to", ARG_OPTIONAL);
-    cr_expect_eq(arg_user(&to, "u", ARG_OPTIONAL).len, 0);
-    args_join(&a, &to);
-    cr_expect_not(args_failed(&a));
 }
 
 Test(args, what_must_be_understood_is_or_is_refused)

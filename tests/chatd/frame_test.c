@@ -193,17 +193,16 @@ Test(frame, what_is_written_is_valid_whatever_bytes_were_given)
     out_key(&out, "c");
     out_array(&out);
     out_uint(&out, UINT64_MAX);
-    out_int(&out, -5);
     out_array_end(&out);
     out_name(&out, slice_str("d\""));
     out_raw(&out, slice_str("{}"));
     out_object_end(&out);
-    out_line(&out);
+    buf_u8(&out, '\n');
     out_object(&out);
     out_object_end(&out);
     cr_expect(
         out_is("{\"a\":\"q\\\"\\\\\\n\\u0001\\u0000\xc3\xa9\xef\xbf\xbd\xef\xbf\xbd"
-               "\xef\xbf\xbd\",\"b\":true,\"c\":[18446744073709551615,-5],\"d\\\"\":{}}\n{}"));
+               "\xef\xbf\xbd\",\"b\":true,\"c\":[18446744073709551615],\"d\\\"\":{}}\n{}"));
 }
 
 /* A message may quote what the client sent, cut anywhere. */

@@ -14,6 +14,7 @@
 
 #include "chatd/ids.h"
 #include "chatd/ops.h"
+#include "jepsen/sim/splitmix.h"
 #include "tests/lib/cluster.h"
 #include "tests/lib/ws.h"
 
@@ -32,7 +33,7 @@ struct talker {
 
 static struct cluster cluster; /* Each test runs in its own process. */
 static struct talker people[PEOPLE];
-static uint64_t state;
+static struct splitmix random_state;
 
 static void answered(struct talker *talker, unsigned place)
 {
@@ -69,13 +70,9 @@ static void tear_down(void)
 }
 TestSuite(ops_chaos, .init = set_up, .fini = tear_down, .timeout = 3600);
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t chance(uint64_t below)
 {
-    uint64_t z = state += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return (z ^ z >> 31) % below;
+    return splitmix_below(&random_state, below);
 }
 
 static bool one_in(uint64_t n)
@@ -259,7 +256,7 @@ Test(ops_chaos, whatever_people_ask_they_are_answered)
 {
     uint64_t seed = number_of("PARLEY_CHAOS_SEED", 1);
     uint64_t requests = number_of("PARLEY_CHAOS_REQUESTS", 1000);
-    state = seed;
+    random_state = (struct splitmix){seed};
     appear(&people[0]);
     say(&people[0], "\"chat.new\":{\"key\":\"picnic\",\"users\":[\"u1\",\"u2\"]}}");
     say(&people[0], "\"send\":{\"c\":\"d/u0/u1\",\"n\":1,\"k\":\"msg\",\"b\":{}}}");

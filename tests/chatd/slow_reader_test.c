@@ -73,7 +73,7 @@ static void send_number(unsigned n)
         "{\"i\":%u,\"send\":{\"c\":\"d/alice/bob\",\"n\":%u,\"k\":\"msg\",\"b\":{\"text\":\"", n,
         n);
     memset(line + len, 'x', TEXT_BYTES);
-    strcpy(line + len + TEXT_BYTES, "\"}}}");
+    snprintf(line + len + TEXT_BYTES, 8, "\"}}}");
     ws_send(&alice, line);
 }
 

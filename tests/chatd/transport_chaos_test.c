@@ -11,11 +11,12 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
+#include "jepsen/sim/splitmix.h"
 #include "tests/chatd/transport_fixture.h"
 #include "tests/lib/ws.h"
 
 static struct fixture f; /* Each test runs in its own process. */
-static uint64_t state;
+static struct splitmix random_state;
 static struct buf out;
 
 static void tear_down(void)
@@ -25,13 +26,9 @@ static void tear_down(void)
 }
 TestSuite(transport_chaos, .fini = tear_down, .timeout = 3600);
 
-/* splitmix64 (Steele, Lea, Flood 2014). */
 static uint64_t chance(uint64_t below)
 {
-    uint64_t z = state += 0x9e3779b97f4a7c15;
-    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
-    z = (z ^ z >> 27) * 0x94d049bb133111eb;
-    return (z ^ z >> 31) % below;
+    return splitmix_below(&random_state, below);
 }
 
 static bool one_in(uint64_t n)
@@ -211,7 +208,7 @@ Test(transport_chaos, whatever_clients_send_others_are_served)
 {
     uint64_t seed = number_of("PARLEY_CHAOS_SEED", 1);
     uint64_t clients = number_of("PARLEY_CHAOS_CLIENTS", 400);
-    state = seed;
+    random_state = (struct splitmix){seed};
     fixture_init(&f);
     fixture_start(&f);
     for (uint64_t i = 0; i < clients; i++) {

@@ -17,7 +17,6 @@ static void *peer_opened(void *arg, struct conn *conn)
     struct fixture *f = arg;
     struct peer *peer = mem_alloc(sizeof(*peer));
     *peer = (struct peer){f, conn};
-    CHECK(strncmp(conn_peer(conn), "127.0.0.1:", 10) == 0);
     f->opened++;
     return peer;
 }
@@ -36,7 +35,6 @@ static void flood(struct peer *peer)
         if (rv == 0) peer->f->flooded++;
         CHECK(rv == 0 || rv == ERR_BUSY);
     }
-    CHECK(conn_queue_bytes(peer->conn) <= CONN_QUEUE_BYTES_MAX);
     peer->f->blocked = conn_blocked(peer->conn);
     buf_free(&text);
 }
