@@ -157,9 +157,14 @@ static int node_open(struct node *node, char *why, size_t why_bytes)
 
 static void node_formed(struct node *node)
 {
-    node->identity.formed = true;
-    int err = identity_save(node->env, node->dir, &node->identity);
-    CHECK(err == 0); /* Not forming any more, and not known to be formed: stop, start again. */
+    struct identity formed = node->identity;
+    formed.formed = true;
+    int err = identity_save(node->env, node->dir, &formed);
+    if (err != 0) {
+        diag_error(node->diag, "node", "forming waits: %s", err_text(err));
+        return; /* Until the next tick. */
+    }
+    node->identity = formed;
     node->state = NODE_RUNNING;
     clients_join(node);
     diag_info(node->diag, "node", "formed");
@@ -213,6 +218,21 @@ static int serve_wants_form(void *arg, struct slice map, struct buf *text)
     return 0;
 }
 
+/* Everything that node_open made, as far as it came. */
+static void node_shut(struct node *node)
+{
+    for (unsigned i = 0; node->parts != NULL && i < node->identity.parts_count; i++)
+        if (node->parts[i] != NULL) part_close(node->parts[i]);
+    if (node->wal != NULL) wal_close(node->wal);
+    if (node->confirm != NULL) confirm_destroy(node->confirm);
+    if (node->install != NULL) install_abandon(node->install);
+    free(node->parts);
+    node->parts = NULL;
+    node->wal = NULL;
+    node->confirm = NULL;
+    node->install = NULL;
+}
+
 void node_form_tick(struct node *node)
 {
     char why[512];
@@ -220,8 +240,10 @@ void node_form_tick(struct node *node)
         node_formed(node);
     if (node->state != NODE_CHOSEN) return;
     int err = node_open(node, why, sizeof(why));
-    if (err != 0) diag_error(node->diag, "node", "forming failed: %s", why);
-    CHECK(err == 0); /* The next start goes on where this one stopped, or says why not. */
+    if (err == 0) return;
+    diag_error(node->diag, "node", "forming failed, start this node again: %s", why);
+    node_shut(node);
+    node->state = NODE_BROKEN;
 }
 
 /* ---- life ---- */
@@ -229,12 +251,8 @@ void node_form_tick(struct node *node)
 static void node_free(struct node *node)
 {
     env_timer_stop(node->env, &node->tick);
-    for (unsigned i = 0; node->parts != NULL && i < node->identity.parts_count; i++)
-        if (node->parts[i] != NULL) part_close(node->parts[i]);
-    if (node->wal != NULL) wal_close(node->wal);
-    if (node->confirm != NULL) confirm_destroy(node->confirm);
+    node_shut(node);
     if (node->lock != NULL) env_file_close(node->env, node->lock);
-    free(node->parts);
     free(node->dir);
     free(node);
 }
@@ -285,7 +303,6 @@ int node_create(struct env *env, const struct node_config *config, struct diag *
     if (err == 0) err = clients_open(node, why, why_bytes);
     if (err != 0) {
         if (node->links != NULL) links_abandon(node->links);
-        if (node->install != NULL) install_abandon(node->install);
         node_free(node);
         return err;
     }
@@ -299,6 +316,7 @@ void node_abandon(struct node *node)
     struct serve *serve = node->serve;
     if (node->links != NULL) links_abandon(node->links);
     if (node->install != NULL) install_abandon(node->install);
+    node->install = NULL;
     for (unsigned i = 0; node->parts != NULL && i < node->identity.parts_count; i++) {
         part_abandon(node->parts[i]);
         node->parts[i] = NULL;

@@ -20,6 +20,7 @@ enum node_item {
 enum node_state {
     NODE_ALONE,   /* Belongs to no cluster. */
     NODE_CHOSEN,  /* Has an identity, opens with the next tick. */
+    NODE_BROKEN,  /* Forming failed: it says so, until it is started again. */
     NODE_FORMING, /* Waits until its first entries are durable. */
     NODE_RUNNING, /* Takes part. */
     NODE_LEAVING, /* Asked to stop: hands over leaderships. */
