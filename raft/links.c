@@ -50,7 +50,7 @@ struct link_out {
 /* What we receive on. */
 struct link_in {
     struct link_conn *conn;
-    uint64_t boot; /* The newest ever seen. */
+    uint64_t boot, start; /* The newest ever seen. */
     uint32_t count;
 };
 
@@ -68,7 +68,7 @@ struct links {
     struct env *env;
     struct diag *diag;
     struct links_handlers handlers;
-    uint64_t cluster, self, boot;
+    uint64_t cluster, self, boot, start;
     uint32_t count; /* Connections made so far. */
     uint8_t flags;
     struct env_listener *listener;
@@ -286,6 +286,7 @@ static void out_connect(struct links *links, struct link_peer *peer, enum link_c
                                .to = peer->who.node,
                                .class = class,
                                .boot = links->boot,
+                               .start = links->start,
                                .count = ++links->count};
     struct buf *buf = env_conn_out(links->env, c->conn);
     size_t at = frame_begin(buf, LINK_HELLO);
@@ -325,7 +326,8 @@ static const char *in_objection(struct links *links, const struct link_hello *he
     const struct link_peer *peer = peer_find(links, node_of(hello->from));
     if (peer == NULL) return "is not in this cluster's map";
     const struct link_in *in = &peer->in[hello->class];
-    bool older = hello->boot < in->boot || (hello->boot == in->boot && hello->count <= in->count);
+    bool older = hello->boot < in->boot || (hello->boot == in->boot && hello->start == in->start &&
+                                            hello->count <= in->count);
     return older ? "a newer connection was seen already" : NULL;
 }
 
@@ -344,7 +346,8 @@ static int in_hello(struct link_conn *c, struct slice body)
     }
     struct link_in *in = &peer_find(links, node_of(hello.from))->in[hello.class];
     if (in->conn != NULL) conn_close(in->conn);
-    *in = (struct link_in){.conn = c, .boot = hello.boot, .count = hello.count};
+    *in =
+        (struct link_in){.conn = c, .boot = hello.boot, .start = hello.start, .count = hello.count};
     c->from = hello.from;
     c->class = hello.class;
     links->greetings--;
@@ -530,6 +533,7 @@ int links_create(struct env *env, const struct links_config *config, struct link
                             .cluster = config->cluster,
                             .self = config->self,
                             .boot = config->boot,
+                            .start = env_random(env),
                             .peers_count = config->peers_count};
     env_task_init(&links->flush, ENV_PHASE_LOG, links_flush);
     for (unsigned i = 0; i < config->peers_count; i++) {

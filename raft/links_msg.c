@@ -10,6 +10,7 @@ void link_hello_encode(const struct link_hello *m, struct buf *out)
     buf_u8(out, m->to);
     buf_u8(out, (uint8_t)m->class);
     buf_u64(out, m->boot);
+    buf_u64(out, m->start);
     buf_u32(out, m->count);
 }
 
@@ -26,6 +27,7 @@ int link_hello_decode(struct slice body, struct link_hello *m)
     uint8_t class = read_u8(&r);
     m->class = class == LINK_BULK ? LINK_BULK : LINK_MESSAGES;
     m->boot = read_u64(&r);
+    m->start = read_u64(&r);
     m->count = read_u32(&r);
     return reader_done(&r) && class < LINK_CLASSES && m->from != 0 ? 0 : ERR_CORRUPT;
 }

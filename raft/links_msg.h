@@ -30,7 +30,8 @@ struct link_hello {
     uint64_t from; /* Raft id of who connects. */
     uint8_t to;    /* Node number of whom it wants. */
     enum link_class class;
-    uint64_t boot;  /* Grows with every start of `from`. */
+    uint64_t boot;  /* Never falls from one start of `from` to the next. */
+    uint64_t start; /* Drawn at each start: tells two of equal boot apart. */
     uint32_t count; /* Grows with every connection of that start. */
 };
 void link_hello_encode(const struct link_hello *m, struct buf *out);
