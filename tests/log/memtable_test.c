@@ -5,10 +5,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "jepsen/sim/splitmix.h"
+
 enum { KEYS = 500, VALUES_MAX = 600 };
 
 static struct store_budget budget;
 static struct memtable *table;
+static struct splitmix chance = {1};
 static void set_up(void)
 {
     table = memtable_create(&budget);
@@ -43,10 +46,11 @@ Test(memtable, holds_the_newest_row_of_each_key_in_order)
     static size_t lens[KEYS];
     static bool known[KEYS];
     for (index_t index = 1; index <= 5000; index++) {
-        unsigned number = (unsigned)rand() % KEYS;
-        lens[number] = (size_t)rand() % VALUES_MAX;
+        unsigned number = (unsigned)splitmix_below(&chance, KEYS);
+        lens[number] = splitmix_below(&chance, VALUES_MAX);
         memset(values[number], (int)index, lens[number]);
-        cr_assert_eq(put(number, values[number], lens[number], index, rand() % 2), !known[number]);
+        cr_assert_eq(put(number, values[number], lens[number], index, splitmix_below(&chance, 2)),
+                     !known[number]);
         known[number] = true;
     }
     size_t count = 0;

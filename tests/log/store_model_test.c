@@ -345,8 +345,10 @@ static void step(struct play *p)
         ask_heads(p, &p->rig);
     } else if (what < 96) {
         begin_checkpoint(p);
-    } else if (what < 98) {
+    } else if (what < 97) {
         world_step(p->world);
+    } else if (what < 98) { /* Workers that began come back late. */
+        disk_stall(sim_node_disk(p->rig.node), draw(p, 50) * 1000);
     } else if (what < 99) {
         crash(p);
     } else {
