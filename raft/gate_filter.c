@@ -10,7 +10,11 @@
 
 #include "raft/gate_impl.h"
 
-enum { PROGRESS_PROBE = 0, PROGRESS_SNAPSHOT = 2 }; /* libraft's src/progress.h. */
+enum { PROGRESS_PROBE = 0 }; /* libraft's src/progress.h. */
+
+/* What entries leave free of a link's room: a heartbeat or a vote that finds none would cost an
+ * election. It holds a thousand of them. */
+enum { ROOM_RESERVE_BYTES = 64 * 1024 };
 
 /* ---- out ---- */
 
@@ -162,8 +166,8 @@ static void emit_entries(struct gate *gate, const struct raft_message *message)
         size_t bytes;
         unsigned count = piece_of(all, sent, &bytes);
         if (!gate_on(gate, GATE_F18)) count = all->n_entries;
-        if (count > 0 &&
-            gate->config.host.room(gate->config.host.arg, message->server_id) < bytes) {
+        size_t room = gate->config.host.room(gate->config.host.arg, message->server_id);
+        if (count > 0 && room < bytes + ROOM_RESERVE_BYTES) {
             gate->stats.dropped_count++;
             return; /* A rejection will tell libraft where to go on. */
         }
