@@ -182,6 +182,20 @@ struct store_heads {
     void (*done)(struct store_heads *heads, int err);
 };
 void store_heads(struct store *store, struct store_heads *heads);
+/* Which streams changed after entry `since`, by name, after the name `after`: feeds go on from
+ * there. Each is a slice and its head as of now, or later than now when there are several pages. */
+struct store_changed {
+    index_t since;
+    struct slice after;   /* Copied. Empty: from the first. */
+    uint32_t limit_count; /* At most this many; not 0. */
+    struct buf out;       /* Slice, stream_head_encode. Caller frees. */
+    uint32_t count;
+    bool more;       /* There are others behind the last one. */
+    index_t index;   /* At the call; all that changed up to it is told. */
+    int64_t time_ms; /* Of that entry: later ones have this time or a later one. */
+    void (*done)(struct store_changed *changed, int err); /* ERR_CORRUPT. */
+};
+void store_changed(struct store *store, struct store_changed *changed); /* done as above. */
 void stream_head_encode(const struct stream_head *head, struct buf *out);
 void stream_head_decode(struct reader *r, struct stream_head *out); /* Fails the reader. */
 

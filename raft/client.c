@@ -164,6 +164,9 @@ void call_finish(struct call *call, int err, const struct outcome *outcome, uint
     } else if (kind == CALL_HEADS) {
         struct client_heads *req = owner;
         req->done(req, err);
+    } else if (kind == CALL_CHANGED) {
+        struct client_changed *req = owner;
+        req->done(req, err);
     } else if (frame == WIRE_STATUS) {
         struct client_status *req = owner;
         req->done(req, err, text);
@@ -255,6 +258,19 @@ void client_heads(struct client *client, struct client_heads *req)
     if (err == 0) wire_heads_encode(0, req->since, req->streams, req->streams_count, &call->body);
     if (!call_begin(call, err, (size_t)req->streams_count * 64, req->deadline_ms)) return;
     route_submit(call, req->streams[0]);
+}
+
+void client_changed(struct client *client, struct client_changed *req)
+{
+    struct call *call = call_take(client, CALL_CHANGED, WIRE_CHANGED, req);
+    struct wire_changed m = {.part = req->part,
+                             .since = req->since,
+                             .after = req->after,
+                             .limit_count = req->limit_count};
+    CHECK(req->part < client_partitions(client));
+    wire_changed_encode(&m, &call->body);
+    if (!call_begin(call, 0, (size_t)req->limit_count * 128, 0)) return;
+    route_put(call, &client->routes[req->part]);
 }
 
 /* To one node, whichever partitions it leads; it waits until that node is UP. */

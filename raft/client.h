@@ -116,6 +116,32 @@ void client_claim(struct client *client, struct slice stream, struct slice key,
                   struct slice payload);
 void client_release(struct client *client, struct slice stream, struct slice key);
 
+/* ---- feeds: all records committed to a partition, for one worker at a time ---- */
+
+/* A feed has a name; for each partition it has a cursor and a lease, attributes of the stream
+ * sys/feed/NAME/PARTITION. Of several who open the same feed one holds the lease; another takes it
+ * when it was not renewed for CLIENT_FEED_LEASE_MS. A cursor moves only while the lease is held by
+ * who moves it. Nothing rests on the lease but that work is seldom done twice: every record is
+ * given at least once, those of a stream in order, and perhaps again after a change of holder or
+ * a failure. */
+struct client_feed;
+struct feed_handlers {
+    /* This one holds the lease from now on, or no longer. May be NULL. */
+    void (*held)(void *arg, bool held);
+    /* Both borrowed until return. */
+    void (*record)(void *arg, struct slice stream, const struct record_view *record);
+    /* What was given so far may be dealt with: then call client_feed_done, once, within
+     * CLIENT_FEED_LEASE_MS, and the cursor moves behind it. More records come afterwards. */
+    void (*batch)(void *arg);
+};
+/* name: 1 .. CLIENT_FEED_NAME_BYTES_MAX bytes, copied. The map is known (client_when_ready). The
+ * handlers are borrowed until close. */
+struct client_feed *client_feed_open(struct client *client, struct slice name, part_t part,
+                                     const struct feed_handlers *handlers, void *arg);
+void client_feed_done(struct client_feed *feed); /* After batch; also from inside it. */
+/* No handler runs afterwards. Before client_destroy. The lease is left to run out. */
+void client_feed_close(struct client_feed *feed);
+
 /* ---- for operators ---- */
 /* What a node says of itself, as JSON text (raft/status.h tells its fields); the node may be one
  * that belongs to no cluster yet. node: place in the config's list. text borrowed until return. */
@@ -145,6 +171,8 @@ enum {
     CLIENT_QUEUE_BYTES_MAX = 32 * 1024 * 1024,   /* Waiting for a leader. */
     CLIENT_HEADS_MAX = 4096,                     /* Streams in one client_heads. */
     CLIENT_SIGNAL_BYTES_MAX = 4096,
+    CLIENT_FEED_LEASE_MS = 10000,
+    CLIENT_FEED_NAME_BYTES_MAX = 64,
 };
 
 #endif /* RAFT_CLIENT_H_ */

@@ -156,6 +156,19 @@ void answer_heads(struct call *call, const struct wire_heads_done *m)
     call_finish(call, m->end.err, NULL, 0, no_text);
 }
 
+void answer_changed(struct call *call, const struct wire_changed_done *m)
+{
+    if (read_again(call, &m->end)) return;
+    struct client_changed *changed = call->owner;
+    changed->index = m->index;
+    changed->time_ms = m->time_ms;
+    changed->more = m->more;
+    changed->streams_count = m->streams_count;
+    changed->streams.len = 0;
+    buf_put(&changed->streams, m->streams.data, m->streams.len);
+    call_finish(call, m->end.err, NULL, 0, no_text);
+}
+
 void answer_text(struct call *call, const struct wire_text_done *m)
 {
     call_finish(call, m->end.err, NULL, 0, m->text);

@@ -147,6 +147,18 @@ static int take_heads_done(struct client_node *node, struct slice body)
     return 0;
 }
 
+static int take_changed_done(struct client_node *node, struct slice body)
+{
+    struct wire_changed_done m;
+    int err = wire_changed_done_decode(body, &m);
+    if (err != 0) return err;
+    struct call *call = call_of(node, m.end.id);
+    if (call == NULL) return 0;
+    if (call->kind != CALL_CHANGED) return ERR_CORRUPT;
+    answer_changed(call, &m);
+    return 0;
+}
+
 static int take_text_done(struct client_node *node, struct slice body)
 {
     struct wire_text_done m;
@@ -174,6 +186,8 @@ static int take_frame_up(struct client_node *node, uint8_t kind, struct slice bo
             return take_query_done(node, body);
         case WIRE_HEADS_DONE:
             return take_heads_done(node, body);
+        case WIRE_CHANGED_DONE:
+            return take_changed_done(node, body);
         case WIRE_TAIL_EVENTS:
             return client_tails_take_events(node, body);
         case WIRE_TAIL_ENDED:

@@ -27,7 +27,7 @@ enum {
     CLIENT_WORDS_BYTES_MAX = 128,
 };
 
-enum call_kind { CALL_TXN, CALL_QUERY, CALL_HEADS, CALL_ASK };
+enum call_kind { CALL_TXN, CALL_QUERY, CALL_HEADS, CALL_CHANGED, CALL_ASK };
 enum call_state { CALL_FREE, CALL_WAITING, CALL_SENT, CALL_ENDED, CALL_STATES };
 
 struct call_list {
@@ -135,6 +135,21 @@ struct client {
     void *closed_arg;
 };
 
+/* Which streams of a partition changed after an entry; for feeds. Caller's until done. */
+struct client_changed {
+    part_t part;
+    index_t since;
+    struct slice after; /* Copied. */
+    uint32_t limit_count;
+    struct buf streams; /* Slice, stream_head_encode; caller frees. */
+    uint32_t streams_count;
+    bool more;
+    index_t index;
+    int64_t time_ms;
+    void (*done)(struct client_changed *req, int err);
+};
+void client_changed(struct client *client, struct client_changed *req); /* The map is known. */
+
 /* ---- client.c: what a call is ---- */
 /* Into a list (NULL: none), by order of submission. Checked and accounted for here alone. */
 void call_move(struct call *call, enum call_state state, struct call_list *list);
@@ -167,6 +182,7 @@ void routes_close(struct client *client);
 void routes_mapped(struct client *client); /* Calls from before the map find their routes. */
 struct route *route_of(struct client *client, struct slice stream); /* NULL before the map. */
 void route_submit(struct call *call, struct slice stream);
+void route_put(struct call *call, struct route *route); /* NULL: until the map is there. */
 /* The leader, when its connection is UP; or NULL. */
 struct client_node *route_node(const struct route *route);
 /* Node `speaker` says who leads (0: it does not know). */
@@ -182,6 +198,7 @@ void call_send(struct call *call);
 void answer_txn(struct call *call, const struct wire_txn_done *m);
 void answer_query(struct call *call, const struct wire_query_done *m);
 void answer_heads(struct call *call, const struct wire_heads_done *m);
+void answer_changed(struct call *call, const struct wire_changed_done *m);
 void answer_text(struct call *call, const struct wire_text_done *m);
 void call_lost(struct call *call); /* SENT: its connection is gone, or its node leads no more. */
 void call_expired(struct call *call);

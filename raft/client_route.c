@@ -108,8 +108,12 @@ static void unrouted_route(struct client *client)
 
 void route_submit(struct call *call, struct slice stream)
 {
+    route_put(call, route_of(call->client, stream));
+}
+
+void route_put(struct call *call, struct route *route)
+{
     struct client *client = call->client;
-    struct route *route = route_of(client, stream);
     call->route = route;
     call_move(call, CALL_WAITING, route == NULL ? &client->unrouted : &route->queue);
     /* Alone in the queue: it is its turn. Otherwise whatever the first waits for flushes. */

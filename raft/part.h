@@ -60,6 +60,14 @@ struct part_heads {
 };
 void part_heads(struct part *part, struct part_heads *req);
 
+/* Which streams of the partition changed after entry `changed.since`. */
+struct part_changed {
+    struct store_changed changed;
+    void (*done)(struct part_changed *req, int err);
+    struct part_wait wait; /* Private. */
+};
+void part_changed(struct part *part, struct part_changed *req);
+
 /* Only wait until this node is confirmed as leader and has applied all that was committed before
  * the call: what a tail starts from. done(err). */
 struct part_confirm {

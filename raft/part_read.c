@@ -57,7 +57,7 @@ static void wait_start(struct part *part, struct part_wait *wait,
     part_defer(part);
 }
 
-/* ---- the three kinds ---- */
+/* ---- the four kinds ---- */
 
 static void query_done(struct store_query *query, int err)
 {
@@ -108,6 +108,31 @@ static void heads_go(struct part_wait *wait, int err)
 void part_heads(struct part *part, struct part_heads *req)
 {
     wait_start(part, &req->wait, heads_go);
+}
+
+static void changed_done(struct store_changed *changed, int err)
+{
+    struct part_changed *req = CONTAINER_OF(changed, struct part_changed, changed);
+    struct part *part = req->wait.part;
+    part->querying_count--;
+    req->done(req, err);
+}
+
+static void changed_go(struct part_wait *wait, int err)
+{
+    struct part_changed *req = CONTAINER_OF(wait, struct part_changed, wait);
+    if (err != 0) {
+        req->done(req, err);
+        return;
+    }
+    wait->part->querying_count++;
+    req->changed.done = changed_done;
+    store_changed(wait->part->store, &req->changed);
+}
+
+void part_changed(struct part *part, struct part_changed *req)
+{
+    wait_start(part, &req->wait, changed_go);
 }
 
 static void confirm_go(struct part_wait *wait, int err)

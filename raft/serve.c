@@ -148,6 +148,9 @@ static int take_frame(void *arg, uint8_t kind, struct slice body)
         case WIRE_HEADS:
             err = serve_take_heads(c, body);
             break;
+        case WIRE_CHANGED:
+            err = serve_take_changed(c, body);
+            break;
         case WIRE_TAIL_OPEN:
             err = serve_take_tail_open(c, body);
             break;

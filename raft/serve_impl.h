@@ -67,6 +67,7 @@ void serve_bound(struct serve_conn *c);
 MUST_CHECK int serve_take_txn(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_query(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_heads(struct serve_conn *c, struct slice body);
+MUST_CHECK int serve_take_changed(struct serve_conn *c, struct slice body);
 MUST_CHECK int serve_take_ask(struct serve_conn *c, uint8_t kind, struct slice body);
 
 /* Likewise, for tails, signals and sessions. */

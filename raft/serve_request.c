@@ -32,6 +32,11 @@ struct heads_request {
     struct slice *streams;
     struct buf bytes; /* Likewise. */
 };
+struct changed_request {
+    struct request base;
+    struct part_changed changed;
+    uint8_t after[STREAM_NAME_BYTES_MAX];
+};
 
 static struct wire_end end_of(const struct request *request, int err, uint32_t after_ms)
 {
@@ -339,6 +344,63 @@ int serve_take_heads(struct serve_conn *c, struct slice body)
     request->heads.done = heads_done;
     request_link(&request->base, c, m.id, part, heads_release);
     part_heads(part, &request->heads);
+    return 0;
+}
+
+static void answer_changed(struct serve_conn *c, struct wire_end end,
+                           const struct store_changed *changed)
+{
+    struct wire_changed_done done = {.end = end};
+    if (changed != NULL) {
+        done.index = changed->index;
+        done.time_ms = changed->time_ms;
+        done.more = changed->more;
+        done.streams_count = changed->count;
+        done.streams = buf_bytes(&changed->out);
+    }
+    struct buf *out = env_conn_out(c->serve->env, c->conn);
+    size_t at = frame_begin(out, WIRE_CHANGED_DONE);
+    wire_changed_done_encode(&done, out);
+    frame_end(out, at);
+    serve_bound(c);
+}
+
+static void changed_release(struct request *base)
+{
+    struct changed_request *request = CONTAINER_OF(base, struct changed_request, base);
+    buf_free(&request->changed.changed.out);
+    free(request);
+}
+
+static void changed_done(struct part_changed *changed, int err)
+{
+    struct changed_request *request = CONTAINER_OF(changed, struct changed_request, changed);
+    if (request_unlink(&request->base))
+        answer_changed(request->base.conn, end_of(&request->base, err, 0),
+                       err == 0 ? &changed->changed : NULL);
+    changed_release(&request->base);
+}
+
+int serve_take_changed(struct serve_conn *c, struct slice body)
+{
+    struct wire_changed m;
+    int err = wire_changed_decode(body, &m);
+    if (err == 0 && m.part >= c->serve->map.parts_count) err = ERR_INVAL;
+    if (err != 0) return serve_refuse(c, err, "not a question for changed streams");
+    c->serve->stats.queries_count++;
+    struct part *part = c->serve->parts[m.part];
+    err = request_barred(c, part);
+    if (err != 0) {
+        answer_changed(c, end_barred(c, m.id, err), NULL);
+        return 0;
+    }
+    struct changed_request *request = mem_zero(sizeof(*request));
+    if (m.after.len > 0) memcpy(request->after, m.after.data, m.after.len);
+    request->changed.changed = (struct store_changed){
+        .since = m.since, .after = {request->after, m.after.len}, .limit_count = m.limit_count};
+    request->changed.done = changed_done;
+    request_link(&request->base, c, m.id, part, changed_release);
+    part_changed(part, &request->changed);
     return 0;
 }
 

@@ -341,6 +341,53 @@ int wire_heads_done_decode(struct slice body, struct wire_heads_done *m)
     return done(&r);
 }
 
+void wire_changed_encode(const struct wire_changed *m, struct buf *out)
+{
+    buf_u64(out, m->id);
+    buf_varint(out, m->part);
+    buf_varint(out, m->since);
+    buf_slice(out, m->after);
+    buf_varint(out, m->limit_count);
+}
+
+int wire_changed_decode(struct slice body, struct wire_changed *m)
+{
+    struct reader r = reader_of(body);
+    m->id = read_u64(&r);
+    m->part = (part_t)read_bounded(&r, PARTITIONS_MAX - 1);
+    m->since = read_varint(&r);
+    m->after = read_slice(&r, STREAM_NAME_BYTES_MAX);
+    m->limit_count = (uint32_t)read_bounded(&r, WIRE_HEADS_STREAMS_MAX);
+    return m->limit_count == 0 ? ERR_CORRUPT : done(&r);
+}
+
+void wire_changed_done_encode(const struct wire_changed_done *m, struct buf *out)
+{
+    end_encode(&m->end, out);
+    buf_varint(out, m->index);
+    buf_u64(out, (uint64_t)m->time_ms);
+    buf_u8(out, m->more);
+    buf_varint(out, m->streams_count);
+    buf_put(out, m->streams.data, m->streams.len);
+}
+
+int wire_changed_done_decode(struct slice body, struct wire_changed_done *m)
+{
+    struct reader r = reader_of(body);
+    end_decode(&r, &m->end);
+    m->index = read_varint(&r);
+    m->time_ms = (int64_t)read_u64(&r);
+    m->more = read_flag(&r);
+    m->streams_count = (uint32_t)read_bounded(&r, WIRE_HEADS_STREAMS_MAX);
+    m->streams = (struct slice){r.at, reader_left(&r)};
+    for (uint32_t i = 0; i < m->streams_count && !r.failed; i++) {
+        struct stream_head head;
+        if (read_slice(&r, STREAM_NAME_BYTES_MAX).len == 0) r.failed = true;
+        stream_head_decode(&r, &head);
+    }
+    return done(&r);
+}
+
 void wire_ask_encode(const struct wire_ask *m, struct buf *out)
 {
     buf_u64(out, m->id);

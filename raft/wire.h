@@ -29,6 +29,7 @@ enum wire_kind {
     WIRE_CLAIMS,
     WIRE_STATUS,
     WIRE_FORM,
+    WIRE_CHANGED,
     /* Node to client. */
     WIRE_WELCOME = 32,
     WIRE_MAP,
@@ -40,6 +41,8 @@ enum wire_kind {
     WIRE_TAIL_ENDED,
     WIRE_TEXT_DONE, /* Answers STATUS and FORM. */
     WIRE_ERROR,
+    WIRE_CHANGED_DONE,
+    WIRE_KINDS_END
 };
 
 enum {
@@ -168,6 +171,28 @@ struct wire_heads_done {
 };
 void wire_heads_done_encode(const struct wire_heads_done *m, struct buf *out);
 MUST_CHECK int wire_heads_done_decode(struct slice body, struct wire_heads_done *m);
+
+/* Which streams of a partition changed: for feeds. */
+struct wire_changed {
+    uint64_t id;
+    part_t part;
+    index_t since;
+    struct slice after;   /* At most STREAM_NAME_BYTES_MAX. */
+    uint32_t limit_count; /* 1 .. WIRE_HEADS_STREAMS_MAX. */
+};
+void wire_changed_encode(const struct wire_changed *m, struct buf *out);
+MUST_CHECK int wire_changed_decode(struct slice body, struct wire_changed *m);
+
+struct wire_changed_done {
+    struct wire_end end;
+    index_t index;
+    int64_t time_ms;
+    bool more;
+    uint32_t streams_count;
+    struct slice streams; /* Slice, stream_head_encode; each checked when decoded. */
+};
+void wire_changed_done_encode(const struct wire_changed_done *m, struct buf *out);
+MUST_CHECK int wire_changed_done_decode(struct slice body, struct wire_changed_done *m);
 
 /* Of WIRE_STATUS (text empty) and WIRE_FORM (text: the map to be, as JSON). */
 struct wire_ask {

@@ -284,6 +284,27 @@ void part_heads(struct part *part, struct part_heads *req)
     ask(part, req, 0, answer_heads);
 }
 
+static void changed_done(struct store_changed *store_changed, int err)
+{
+    struct part_changed *changed = CONTAINER_OF(store_changed, struct part_changed, changed);
+    changed->done(changed, err);
+}
+
+static void answer_changed(struct part *part, void *req, int err)
+{
+    struct part_changed *changed = req;
+    changed->changed.done = changed_done;
+    if (err != 0)
+        changed->done(changed, err);
+    else
+        store_changed(part->store, &changed->changed);
+}
+
+void part_changed(struct part *part, struct part_changed *req)
+{
+    ask(part, req, 0, answer_changed);
+}
+
 static void answer_confirm(struct part *part, void *req, int err)
 {
     struct part_confirm *confirm = req;

@@ -25,6 +25,7 @@ static void client_side(uint8_t kind, struct slice body)
     struct wire_text_done text;
     struct wire_error error;
     struct wire_end end;
+    struct wire_changed_done changed;
     if (kind == WIRE_WELCOME) (void)!wire_welcome_decode(body, &welcome);
     if (kind == WIRE_MAP) (void)!wire_map_decode(body, &map);
     if (kind == WIRE_LEADERS) (void)!wire_leaders_decode(body, leaders, &count);
@@ -33,6 +34,8 @@ static void client_side(uint8_t kind, struct slice body)
     if (kind == WIRE_HEADS_DONE && wire_heads_done_decode(body, &heads) == 0) touch(heads.hits);
     if (kind == WIRE_TEXT_DONE && wire_text_done_decode(body, &text) == 0) touch(text.text);
     if (kind == WIRE_ERROR && wire_error_decode(body, &error) == 0) touch(error.text);
+    if (kind == WIRE_CHANGED_DONE && wire_changed_done_decode(body, &changed) == 0)
+        touch(changed.streams);
     if (kind == WIRE_TAIL_ENDED) (void)!wire_tail_ended_decode(body, &end);
 }
 
@@ -67,6 +70,8 @@ static void node_side(uint8_t kind, struct slice body)
     struct wire_signal signal;
     struct wire_ask ask;
     uint64_t tail;
+    struct wire_changed changed;
+    if (kind == WIRE_CHANGED && wire_changed_decode(body, &changed) == 0) touch(changed.after);
     if (kind == WIRE_HELLO) (void)!wire_hello_decode(body, &hello);
     if (kind == WIRE_TXN && wire_txn_decode(body, &txn) == 0) touch(txn.txn);
     if (kind == WIRE_QUERY && wire_query_decode(body, &query) == 0)
@@ -86,7 +91,7 @@ static void node_side(uint8_t kind, struct slice body)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size == 0) return 0;
-    uint8_t kind = data[0] % (WIRE_ERROR + 1);
+    uint8_t kind = data[0] % WIRE_KINDS_END;
     uint8_t *exact = mem_copy(data + 1, size - 1); /* So that one byte beyond is seen. */
     client_side(kind, (struct slice){exact, size - 1});
     node_side(kind, (struct slice){exact, size - 1});

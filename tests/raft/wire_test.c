@@ -190,6 +190,32 @@ Test(wire, heads_and_their_answer)
     buf_free(&hits);
 }
 
+Test(wire, changed_and_its_answer)
+{
+    wire_changed_encode(&(struct wire_changed){8, 3, 99, slice_str("c/1"), 50}, &buf);
+    {
+        struct wire_changed got;
+        EXPECT_WHOLE(wire_changed_decode);
+        cr_expect_eq(got.part, 3);
+        cr_expect_eq(got.since, 99);
+        cr_expect(slice_equal(got.after, slice_str("c/1")));
+        cr_expect_eq(got.limit_count, 50);
+    }
+    struct buf streams = {0};
+    buf_slice(&streams, slice_str("c/2"));
+    stream_head_encode(&(struct stream_head){.last = 12}, &streams);
+    buf.len = 0;
+    struct wire_changed_done said = {.index = 100, .time_ms = -5, .more = true, .streams_count = 1},
+                             got;
+    said.streams = buf_bytes(&streams);
+    wire_changed_done_encode(&said, &buf);
+    EXPECT_WHOLE(wire_changed_done_decode);
+    cr_expect_eq(got.time_ms, -5);
+    cr_expect(got.more);
+    cr_expect_eq(got.streams.len, streams.len);
+    buf_free(&streams);
+}
+
 Test(wire, tail_signal_and_claim)
 {
     struct wire_tail_open said = {9, slice_str("c/1"), WIRE_TAIL_SESSIONS, 4, 5};
