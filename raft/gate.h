@@ -7,8 +7,8 @@
  *
  * Owns:   the libraft instance and its log in memory. Borrows: env, WAL, host; they outlive it.
  * Thread: the loop's.
- * Calls:  committed, send, snapshot_get and install_commit run from inside libraft: they only
- *         queue and call nothing of this gate. changed and install run last; they call nothing
+ * Calls:  committed, send, room, snapshot_get and install_commit run in the middle of things: they
+ *         only queue and call nothing of this gate. changed and install run last; they call nothing
  *         but accessors either. All may run during gate_open (*out is set before), gate_tick,
  *         gate_receive, gate_durable, gate_propose, gate_transfer, gate_member_* and
  * gate_install_*. Errors: ERR_NOT_LEADER: another node leads. ERR_BUSY: not now (an election or
@@ -152,7 +152,7 @@ MUST_CHECK int gate_transfer(struct gate *gate, uint64_t to);
  * GATE_STANDBY, let it catch up, then GATE_VOTER. Over when gate_changing() is false, and
  * gate_members() tells how it went. ERR_NOT_LEADER, ERR_BUSY; ERR_INVAL: it would take the
  * leader's own vote (transfer first), or role and id do not fit the members;
- * ERR_EXISTS, ERR_NOT_FOUND: the id. */
+ * ERR_EXISTS, ERR_NOT_FOUND: the id, or the role it has already. */
 MUST_CHECK int gate_member_add(struct gate *gate, uint64_t id);
 MUST_CHECK int gate_member_assign(struct gate *gate, uint64_t id, enum gate_role role);
 MUST_CHECK int gate_member_remove(struct gate *gate, uint64_t id);

@@ -4,7 +4,7 @@
 
 #include "jepsen/sim/raft_chaos.h"
 
-TestSuite(gate_chaos, .timeout = 120);
+TestSuite(gate_chaos, .timeout = 300);
 
 static void expect_clean(struct chaos_options options, uint64_t first, uint64_t count)
 {
@@ -20,17 +20,17 @@ static void expect_clean(struct chaos_options options, uint64_t first, uint64_t 
 
 Test(gate_chaos, three_nodes_survive_crashes_cuts_and_slow_disks)
 {
-    expect_clean((struct chaos_options){.nodes = 3, .steps = 40}, 1, 20);
+    expect_clean((struct chaos_options){.nodes = 3, .steps = 30}, 1, 15);
 }
 
 Test(gate_chaos, five_nodes_survive_crashes_cuts_and_slow_disks)
 {
-    expect_clean((struct chaos_options){.nodes = 5, .steps = 40}, 1, 8);
+    expect_clean((struct chaos_options){.nodes = 5, .steps = 30}, 1, 6);
 }
 
 Test(gate_chaos, members_come_and_go_under_faults)
 {
-    expect_clean((struct chaos_options){.nodes = 5, .members = true, .steps = 40}, 90, 8);
+    expect_clean((struct chaos_options){.nodes = 5, .members = true, .steps = 30}, 90, 6);
 }
 
 /* The simulator is of use only if a seed gives the same run again. */
