@@ -185,7 +185,7 @@ Test(transport, closes_carry_their_code_and_end_at_once_when_answered)
 Test(transport, a_close_that_nobody_answers_ends_by_its_deadline)
 {
     struct ws_frame frame;
-    f.config.limits.close_ms = 200;
+    f.config.limits.close_ms = 500;
     f.config.limits.walk_ms = 50;
     fixture_start(&f);
     ws_open(&ws, f.port);
@@ -193,7 +193,7 @@ Test(transport, a_close_that_nobody_answers_ends_by_its_deadline)
     cr_assert(ws_read(&ws, &frame));
     cr_expect_eq(frame.opcode, WS_CLOSE);
     cr_expect_eq(frame.close_code, CLOSE_REPLACED);
-    cr_expect_eq(fixture_conns(&f), 1, "it has 200 ms");
+    cr_expect_eq(fixture_conns(&f), 1, "it has 500 ms");
     cr_expect(ws_ended(&ws));
     cr_expect(fixture_closed(&f, 1));
 }
@@ -290,11 +290,11 @@ Test(transport, a_pong_is_a_sign_of_life)
 {
     struct ws_frame frame;
     f.config.limits.ping_ms = 50;
-    f.config.limits.silent_ms = 200;
+    f.config.limits.silent_ms = 800;
     f.config.limits.walk_ms = 50;
     fixture_start(&f);
     ws_open(&ws, f.port);
-    for (int pings = 0; pings < 8;) {
+    for (int pings = 0; pings < 24;) {
         cr_assert(ws_read(&ws, &frame));
         cr_assert_neq(frame.opcode, WS_CLOSE);
         if (frame.opcode != WS_PING) continue;
@@ -357,17 +357,17 @@ Test(transport, a_socket_that_takes_no_byte_is_killed)
     cr_expect(serves());
 }
 
-/* It takes many times stall_ms and silent_ms to read all, at some bytes every 20 ms. */
+/* It reads for longer than stall_ms and silent_ms, some bytes every 20 ms, and is not done then. */
 Test(transport, a_slow_reader_is_never_cut)
 {
     char bytes[8192];
-    f.config.limits.stall_ms = 200;
+    f.config.limits.stall_ms = 800;
     f.config.limits.ping_ms = 100;
-    f.config.limits.silent_ms = 200;
+    f.config.limits.silent_ms = 800;
     f.config.limits.walk_ms = 50;
     fixture_start(&f);
     size_t left = flood() * (size_t)(FLOOD_TEXT_BYTES + 4);
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < 100; i++) {
         ssize_t got = recv(ws.fd, bytes, sizeof(bytes), 0);
         cr_assert_gt(got, 0);
         left -= (size_t)got;
@@ -486,7 +486,7 @@ Test(transport, transports_share_a_port_and_others_see_it_taken)
 
 static void job_drain(struct fixture *fixture)
 {
-    transport_drain(fixture->t, 20);
+    transport_drain(fixture->t, 10);
 }
 
 Test(transport, a_drain_closes_everybody_with_4001_at_its_rate)
@@ -497,7 +497,7 @@ Test(transport, a_drain_closes_everybody_with_4001_at_its_rate)
         ws_open(&all[i], f.port);
     fixture_run(&f, job_drain);
     fixture_pause(120);
-    cr_expect_gt(fixture_conns(&f), 5, "20 a second");
+    cr_expect_gt(fixture_conns(&f), 2, "10 a second");
     for (int i = 0; i < 10; i++)
         cr_expect_eq(ws_close_code(&all[i]), CLOSE_DRAIN);
     cr_expect(fixture_closed(&f, 10));
