@@ -8,15 +8,15 @@
  * Owns:   the libraft instance and its log in memory. Borrows: env, WAL, host; they outlive it.
  * Thread: the loop's.
  * Calls:  committed, send, room, snapshot_get and install_commit run in the middle of things: they
- *         only queue and call nothing of this gate. changed and install run last; they call nothing
- *         but accessors either. All may run during gate_open (*out is set before), gate_tick,
- *         gate_receive, gate_durable, gate_propose, gate_transfer, gate_member_* and
- * gate_install_*. Errors: ERR_NOT_LEADER: another node leads. ERR_BUSY: not now (an election or
- * transfer is being finished, a configuration change is under way): nothing was done. Bounds:
- * GATE_HELD_BYTES_MAX of messages that wait, each way; what comes beyond is dropped, as a network
- * may. The log in memory: gate_log_bytes, the host's to bound by checkpoints. Units:  raft ids name
- * a node and its incarnation: incarnation * 256 + node. Never 0. Format: messages and
- * configurations, version 1, in raft/gate_msg.c. */
+ *         only queue and call nothing of this gate. changed and install run last; they call
+ *         nothing but accessors. All may run during gate_open (*out is set before) and every
+ *         other call that takes a gate which is not const, but gate_close.
+ * Errors: ERR_NOT_LEADER: another node leads. ERR_BUSY: not now (an election or transfer is being
+ *         finished, a configuration change is under way): nothing was done.
+ * Bounds: GATE_HELD_BYTES_MAX of messages that wait, each way; what comes beyond is dropped, as a
+ *         network may. The log in memory: gate_log_bytes, the host's to bound by checkpoints.
+ * Units:  raft ids name a node and its incarnation: incarnation * 256 + node. Never 0.
+ * Format: messages and configurations, version 1, in raft/gate_msg.c. */
 #ifndef RAFT_GATE_H_
 #define RAFT_GATE_H_
 

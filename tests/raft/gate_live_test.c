@@ -145,6 +145,39 @@ Test(gate_live, F9_what_a_follower_compacted_it_has)
     cr_expect(rejects_compacted(ALL_BUT(GATE_F9)));
 }
 
+/* A leader that is cut off begins a change, and gets a snapshot from its successor that goes beyond
+ * it. When it leads again, can it change anything? */
+static bool changes_after_install(uint32_t rules)
+{
+    struct rig rig;
+    rig_open(
+        &rig,
+        (struct rig_options){
+            .nodes = 4, .voters = 3, .rules = rules, .log_bytes = 4000, .checkpoint_entries = 20});
+    cluster_isolate(rig.c, 0, CLUSTER_CUT);
+    CHECK(gate_member_add(cluster_gate(rig.c, 0), rig_id(3)) == 0);
+    rig_run(&rig, 1000);
+    rig_restart(&rig, 1);
+    rig_restart(&rig, 2);
+    CHECK(rig_elect_ready(&rig, 1));
+    CHECK(rig_propose(&rig, 1, 300, 16) == 300);
+    cluster_heal(rig.c);
+    CHECK(rig_await_applied(&rig, 0, cluster_applied(rig.c, 1), 5000));
+    CHECK(cluster_counts(rig.c).installs > 0);
+    rig_run(&rig, 200);
+    CHECK(gate_transfer(cluster_gate(rig.c, 1), rig_id(0)) == 0);
+    CHECK(rig_elect_ready(&rig, 0));
+    bool changes = rig_change(&rig, 0, rig_id(3), GATE_SPARE);
+    rig_close(&rig);
+    return changes;
+}
+
+Test(gate_live, F10_an_install_ends_the_change_it_overtakes)
+{
+    cr_expect(changes_after_install(ALL_RULES));
+    cr_expect_not(changes_after_install(ALL_BUT(GATE_F10)));
+}
+
 /* Node 3 becomes a voter, which it does not hear before the leader dies: the next leader needs its
  * vote. Restarted, it also forgets the dead leader; otherwise rule 13 has to help. */
 static bool promoted_node_votes(uint32_t rules, bool restart)
