@@ -24,6 +24,7 @@ struct balance {
     unsigned cursor;  /* Private: the partition looked at next. */
 };
 
+/* Called at every tick of node's; hands over at most one leadership, when it is time. */
 void balance_tick(struct node *node);
 
 #endif /* RAFT_BALANCE_H_ */
