@@ -2,7 +2,9 @@
  *
  * The transaction checks at the commit point that the sender is a member, appends the event, and
  * raises the sender's own marks to it. What the cluster says is turned into the protocol's words:
- * used tells whether the number has its outcome. */
+ * used tells whether the number has its outcome.
+ * Invariant: the sends of one chat are answered in the order they came in, though a duplicate is
+ * read again before, and a refusal is known at once: the seat keeps them in a queue. */
 #include <stdlib.h>
 
 #include "chatd/direct.h"
@@ -33,6 +35,10 @@ struct send {
     seq_t if_head;
     bool judged; /* outcome is there: what the log store said. */
     struct outcome outcome;
+    struct send *next; /* In its seat, by the order of asking. */
+    bool queued;       /* It is there. */
+    bool decided;      /* The answer is known, in reply; it waits for those before it. */
+    struct buf reply;
     unsigned mentions_count;
     struct slice mentions[RECORD_TAGS_MAX]; /* In memory, behind the body. */
     size_t body_bytes;
@@ -44,7 +50,7 @@ static struct slice send_chat(const struct send *send)
     return (struct slice){send->chat, send->chat_len};
 }
 
-/* The session's seat there, which counts what is open; NULL when the session is gone. */
+/* The session's seat there, which keeps what is open; NULL when there is none, or no session. */
 static struct seat *send_seat(struct send *send)
 {
     return send->call.session == NULL ? NULL : seat_find(send->call.session, send_chat(send));
@@ -52,11 +58,56 @@ static struct seat *send_seat(struct send *send)
 
 static void send_free(struct send *send)
 {
-    struct seat *seat = send_seat(send);
-    if (seat != NULL) seat->sends_open--;
     call_end(&send->call);
     buf_free(&send->again.query.rows);
+    buf_free(&send->reply);
     free(send);
+}
+
+/* Behind what was asked before it in this chat: answers keep that order. */
+static void send_queue(struct send *send, struct seat *seat)
+{
+    struct send **end = &seat->sends;
+    while (*end != NULL)
+        end = &(*end)->next;
+    *end = send;
+    send->queued = true;
+    seat->sends_open++;
+}
+
+static void send_tell(struct send *send)
+{
+    if (send->call.session != NULL && send->reply.len > 0)
+        session_say(send->call.session, &send->reply);
+    send_free(send);
+}
+
+/* Its answer is in reply: tell it, and what waited for it, once it is the first. */
+static void send_decided(struct send *send)
+{
+    struct seat *seat = send_seat(send);
+    send->decided = true;
+    if (!send->queued || seat == NULL) {
+        send_tell(send);
+        return;
+    }
+    while ((send = seat->sends) != NULL && send->decided) {
+        seat->sends = send->next;
+        seat->sends_open--;
+        send_tell(send);
+    }
+}
+
+void sends_forget(struct seat *seat)
+{
+    for (struct send *send = seat->sends, *next; send != NULL; send = next) {
+        next = send->next;
+        send->next = NULL;
+        send->queued = false;
+        if (send->decided) send_free(send); /* The others end with their transactions. */
+    }
+    seat->sends = NULL;
+    seat->sends_open = 0;
 }
 
 /* Refuse, with used and the last number that is known to be used. */
@@ -70,16 +121,14 @@ static void send_refuse(struct send *send, const struct fault *fault, bool used)
     if (send->judged) n = send->outcome.last_n;
     out_key_bool(&more, "used", used);
     out_key_uint(&more, "n", n);
-    if (seat != NULL) seat->sends_open--;
-    call_fault_more(&send->call, fault, buf_bytes(&more));
+    reply_err(&send->reply, send->call.id, fault, buf_bytes(&more));
     buf_free(&more);
-    send_free(send);
+    send_decided(send);
 }
 
 static void send_ok(struct send *send)
 {
     const struct outcome *outcome = &send->outcome;
-    struct seat *seat = send_seat(send);
     struct buf ok = {0};
     out_object(&ok);
     if (outcome->last != 0) {
@@ -92,9 +141,9 @@ static void send_ok(struct send *send)
     }
     if (outcome->duplicate) out_key_bool(&ok, "dup", true);
     out_object_end(&ok);
-    if (seat != NULL) seat->sends_open--;
-    call_ok(&send->call, &ok);
-    send_free(send);
+    if (send->call.id.given) reply_ok(&send->reply, send->call.id, buf_bytes(&ok));
+    buf_free(&ok);
+    send_decided(send);
 }
 
 /* A duplicate tells the same as the first time: its record knows. */
@@ -292,16 +341,18 @@ void op_send(struct session *session, struct op *op, struct args *args)
     send->if_head = if_head >= 0 ? (seq_t)if_head : 0;
     send->direct.ready = send_direct_ready;
 
+    if (chat.len > 0) memcpy(send->chat, chat.data, chat.len);
+    send->chat_len = (uint8_t)chat.len;
+    struct seat *seat = args_failed(args) ? send_seat(send) : NULL;
     struct fault fault = args->fault;
+    if (seat != NULL) send_queue(send, seat);
     if (args_failed(args)) goto refuse;
     fault = (struct fault){.kind = FAULT_NOCHAT};
     if (!direct_allowed(session, chat)) goto refuse;
-    memcpy(send->chat, chat.data, chat.len);
-    send->chat_len = (uint8_t)chat.len;
-    struct seat *seat = seat_take(session, chat);
+    seat = seat_take(session, chat);
     fault = (struct fault){.kind = FAULT_RATE};
     if (seat == NULL) goto refuse;
-    seat->sends_open++;
+    send_queue(send, seat);
     if (seat->sends_open > SESSION_INFLIGHT_MAX) goto refuse;
     session->worker->stats.sends++;
     if (chat_parse(chat, NULL, NULL) != CHAT_DIRECT ||

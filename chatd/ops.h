@@ -48,4 +48,8 @@ void op_chat_kick(struct session *session, struct op *op, struct args *args);
 void op_chat_leave(struct session *session, struct op *op, struct args *args);
 void op_inbox(struct session *session, struct op *op, struct args *args);
 
+/* The seat goes: its sends end without an answer. */
+struct seat;
+void sends_forget(struct seat *seat);
+
 #endif /* CHATD_OPS_H_ */

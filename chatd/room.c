@@ -10,6 +10,7 @@
 
 #include "chatd/follow.h"
 #include "chatd/inbox.h"
+#include "chatd/ops.h"
 #include "chatd/out.h"
 #include "chatd/worker.h"
 
@@ -540,6 +541,7 @@ void seat_leave(struct seat *seat)
 {
     struct room *room = seat->room;
     inbox_forget(seat);
+    sends_forget(seat);
     HASH_DELETE(hh, seat->session->seats, seat);
     if (seat->prev != NULL)
         seat->prev->next = seat->next;

@@ -74,6 +74,7 @@ struct seat {
     seq_t mentions_read; /* That mark. */
     uint64_t typing_ms;  /* When typing was last passed on. */
     unsigned sends_open; /* Sends without an answer. */
+    struct send *sends;  /* They, in the order they came (chatd/op_send.c). */
     uint64_t n;          /* The device's last number known to be used. */
 };
 
