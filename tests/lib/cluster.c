@@ -169,3 +169,19 @@ void cluster_restart_logd(const struct cluster *cluster, unsigned i)
              cluster->port + 200 + i, dir, i, dir, i);
     CHECK(run(NULL, command) == 0);
 }
+
+void cluster_restart_chatd(const struct cluster *cluster, unsigned j)
+{
+    char command[COMMAND_BYTES], nodes[256] = "";
+    const char *dir = cluster->dir.path;
+    for (unsigned i = 1; i <= cluster->nodes; i++)
+        snprintf(nodes + strlen(nodes), sizeof(nodes) - strlen(nodes), "%s127.0.0.1:%u",
+                 i == 1 ? "" : ",", cluster->port + i);
+    snprintf(command, sizeof(command),
+             "setsid '%s/chatd' --listen 127.0.0.1:%u --ops 127.0.0.1:%u --nodes %s --key "
+             "'HS256::%s/secret' --web '%s' >>'%s/chatd-%u.log' 2>&1 </dev/null & echo $! "
+             ">'%s/chatd-%u.pid'",
+             PARLEY_PROGRAMS, cluster_front(cluster, j), cluster->port + 1100 + j, nodes, dir,
+             PARLEY_WEB, dir, j, dir, j);
+    CHECK(run(NULL, command) == 0);
+}

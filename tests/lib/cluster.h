@@ -32,6 +32,7 @@ pid_t cluster_pid(const struct cluster *cluster, const char *name, unsigned i);
 void cluster_kill(const struct cluster *cluster, const char *name, unsigned i, int signal);
 /* Start logd i again with the arguments it had, and write its .pid file. */
 void cluster_restart_logd(const struct cluster *cluster, unsigned i);
+void cluster_restart_chatd(const struct cluster *cluster, unsigned j); /* Likewise. */
 
 /* Run `parley ARGS... --dir D`; its exit code, its output (both streams) in out, which the caller
  * frees. */

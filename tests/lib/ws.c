@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static void connect_to(struct ws *ws, uint16_t port, const int *receive_bytes)
+static bool connect_to(struct ws *ws, uint16_t port, const int *receive_bytes)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -18,18 +18,34 @@ static void connect_to(struct ws *ws, uint16_t port, const int *receive_bytes)
     CHECK(ws->fd >= 0);
     if (receive_bytes != NULL) /* Before connecting: the window is agreed upon then. */
         CHECK(setsockopt(ws->fd, SOL_SOCKET, SO_RCVBUF, receive_bytes, sizeof(int)) == 0);
-    CHECK(connect(ws->fd, (struct sockaddr *)&address, sizeof(address)) == 0);
+    if (connect(ws->fd, (struct sockaddr *)&address, sizeof(address)) == 0) return true;
+    ws_close(ws);
+    return false;
 }
 
 void ws_connect(struct ws *ws, uint16_t port)
 {
-    connect_to(ws, port, NULL);
+    CHECK(connect_to(ws, port, NULL));
+}
+
+bool ws_try(struct ws *ws, uint16_t port)
+{
+    if (!connect_to(ws, port, NULL)) return false;
+    if (ws_upgrade(ws, "/ws", "Sec-WebSocket-Protocol: parley.v1\r\n") == 101) return true;
+    ws_close(ws);
+    return false;
+}
+
+bool ws_waits(struct ws *ws, int wait_ms)
+{
+    struct pollfd wait = {.fd = ws->fd, .events = POLLIN};
+    return ws->at < ws->in.len || poll(&wait, 1, wait_ms) > 0;
 }
 
 void ws_connect_small(struct ws *ws, uint16_t port)
 {
     int receive_bytes = 4096;
-    connect_to(ws, port, &receive_bytes);
+    CHECK(connect_to(ws, port, &receive_bytes));
 }
 
 void ws_open(struct ws *ws, uint16_t port)

@@ -40,6 +40,10 @@ void ws_connect(struct ws *ws, uint16_t port);
 void ws_connect_small(struct ws *ws, uint16_t port);
 /* Connect and upgrade at /ws with subprotocol parley.v1. */
 void ws_open(struct ws *ws, uint16_t port);
+/* Likewise; false when nobody listens, or the answer is another one. */
+bool ws_try(struct ws *ws, uint16_t port);
+/* Something may be read, now or within wait_ms. */
+bool ws_waits(struct ws *ws, int wait_ms);
 /* Send a GET upgrade request with more header lines, each with its \r\n; the status of the answer,
  * 0 when there was none. path: "/ws". */
 int ws_upgrade(struct ws *ws, const char *path, const char *headers);
