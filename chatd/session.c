@@ -67,20 +67,15 @@ void call_ok(struct call *call, struct buf *ok)
     call_end(call);
 }
 
-void call_fault_more(struct call *call, const struct fault *fault, struct slice more)
+void call_fault(struct call *call, const struct fault *fault)
 {
     if (call->session != NULL) {
         struct buf out = {0};
-        reply_err(&out, call->id, fault, more);
+        reply_err(&out, call->id, fault, (struct slice){NULL, 0});
         session_say(call->session, &out);
         buf_free(&out);
     }
     call_end(call);
-}
-
-void call_fault(struct call *call, const struct fault *fault)
-{
-    call_fault_more(call, fault, (struct slice){NULL, 0});
 }
 
 void call_err(struct call *call, int err)

@@ -105,7 +105,6 @@ void call_begin(struct call *call, struct session *session, struct op_id id);
 /* Answer, and end the call; the caller frees it. ok: JSON text of an object; buf is freed. */
 void call_ok(struct call *call, struct buf *ok);
 void call_fault(struct call *call, const struct fault *fault);
-void call_fault_more(struct call *call, const struct fault *fault, struct slice more);
 /* The refusal that an error of the log store stands for. */
 void call_err(struct call *call, int err);
 void call_end(struct call *call); /* Without an answer. */

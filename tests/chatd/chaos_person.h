@@ -65,9 +65,12 @@ struct person {
     int64_t pause_until_ms, sent_ms, heard_ms, progress_ms;
 };
 
+/* Begin, as user of chat; with sends they write, otherwise they only read along. user: copied. */
 void person_start(struct person *person, const struct cluster *cluster, const char *chat,
                   const char *user, bool sends);
+/* Wait until they are over: at `head`, or with why. */
 void person_join(struct person *person);
+/* Free what is recorded; after person_join. */
 void person_free(struct person *person);
 
 #endif /* TESTS_CHATD_CHAOS_PERSON_H_ */
