@@ -25,6 +25,9 @@ enum {
 
 static struct chaos {
     struct grid grid;
+    struct sim_node *readers_sim;
+    struct env *readers_env; /* Readers have a client of their own, which may know an old leader. */
+    struct client *readers_client;
     uint64_t until_us; /* Writers stop then. */
     struct stream {
         char name[16];
@@ -117,7 +120,7 @@ static void reader_send(struct env_timer *timer)
     void answer_done(struct client_query * req, int err);
     r->req.done = answer_done;
     r->open = true;
-    client_query(chaos->grid.client, &r->req);
+    client_query(chaos->readers_client, &r->req);
 }
 
 static void answer_done(struct client_query *req, int err)
@@ -131,7 +134,8 @@ static void answer_done(struct client_query *req, int err)
         cr_assert_eq(r->at_least, 0, "%s was forgotten", r->stream->name);
     }
     if (world_now_us(chaos->grid.world) < chaos->until_us)
-        env_timer_start(chaos->grid.env, &r->again, 10 + env_random_below(chaos->grid.env, 50));
+        env_timer_start(chaos->readers_env, &r->again,
+                        1 + env_random_below(chaos->readers_env, 30));
 }
 
 /* ---- faults ---- */
@@ -152,7 +156,7 @@ static void fault(void)
     struct grid *grid = &chaos->grid;
     unsigned node = (unsigned)below(grid->nodes_count);
     unsigned other = (unsigned)below(grid->nodes_count);
-    switch (below(12)) {
+    switch (below(14)) {
         case 10:
             disk_stall(sim_node_disk(grid->nodes[node].sim), below(2 * SECOND_US));
             break;
@@ -173,6 +177,16 @@ static void fault(void)
             break;
         case 3:
             net_isolate(grid->nodes[node].sim);
+            break;
+        case 12:
+        case 13: /* From its peers alone; its readers see nobody else, and go on asking it. */
+            for (unsigned i = 0; i < grid->nodes_count; i++) {
+                if (i == node) continue;
+                net_cut(grid->nodes[node].sim, grid->nodes[i].sim);
+                net_cut(grid->nodes[i].sim, grid->nodes[node].sim);
+                net_cut(grid->nodes[i].sim, chaos->readers_sim);
+                net_cut(chaos->readers_sim, grid->nodes[i].sim);
+            }
             break;
         case 4:
             if (node != other) net_cut(grid->nodes[node].sim, grid->nodes[other].sim);
@@ -279,6 +293,43 @@ static void stream_judge(const struct stream *stream, uint64_t *seen)
     }
 }
 
+static void readers_start(void)
+{
+    struct env_address addresses[GRID_NODES_MAX];
+    for (unsigned i = 0; i < chaos->grid.nodes_count; i++) {
+        addresses[i].port = GRID_CLIENT_PORT;
+        snprintf(addresses[i].host, sizeof(addresses[i].host), "%s", chaos->grid.nodes[i].name);
+    }
+    struct client_config config = {.nodes = addresses, .nodes_count = chaos->grid.nodes_count};
+    chaos->readers_sim = sim_node_create(chaos->grid.world, "rdr", NULL, NULL);
+    chaos->readers_env = sim_node_env(chaos->readers_sim);
+    cr_assert_eq(client_create(chaos->readers_env, &config, &chaos->readers_client), 0);
+    for (size_t i = 0; i < READERS; i++) {
+        chaos->readers[i].stream = &chaos->streams[i % STREAMS];
+        env_timer_init(&chaos->readers[i].again, reader_send);
+        reader_send(&chaos->readers[i].again);
+    }
+}
+
+static void set_true(void *arg)
+{
+    *(bool *)arg = true;
+}
+
+static bool is_true(void *arg)
+{
+    return *(bool *)arg;
+}
+
+static void readers_end(void)
+{
+    bool closed = false;
+    for (size_t i = 0; i < READERS; i++)
+        buf_free(&chaos->readers[i].req.query.rows);
+    client_destroy(chaos->readers_client, set_true, &closed);
+    cr_assert(world_run_until(chaos->grid.world, is_true, &closed, SECOND_US));
+}
+
 static void run_seed(uint64_t seed, unsigned nodes_count)
 {
     chaos = mem_zero(sizeof(*chaos));
@@ -294,11 +345,7 @@ static void run_seed(uint64_t seed, unsigned nodes_count)
         w->n = 1;
         writer_send(w);
     }
-    for (size_t i = 0; i < READERS; i++) {
-        chaos->readers[i].stream = &chaos->streams[i % STREAMS];
-        env_timer_init(&chaos->readers[i].again, reader_send);
-        reader_send(&chaos->readers[i].again);
-    }
+    readers_start();
     uint64_t end_us = world_now_us(chaos->grid.world) + FAULTS_FOR_US;
     while (world_now_us(chaos->grid.world) < end_us) {
         world_run_for(chaos->grid.world, 50000 + below(600000));
@@ -320,10 +367,9 @@ static void run_seed(uint64_t seed, unsigned nodes_count)
         cr_assert_eq(seen[i], chaos->writers[i].n, "%s: the last acknowledged is there",
                      chaos->writers[i].producer);
     uint64_t reads_count = 0;
-    for (size_t i = 0; i < READERS; i++) {
+    for (size_t i = 0; i < READERS; i++)
         reads_count += chaos->readers[i].reads_count;
-        buf_free(&chaos->readers[i].req.query.rows);
-    }
+    readers_end();
     cr_assert_gt(chaos->acks_count, 100, "seed %llu: too little happened",
                  (unsigned long long)seed);
     if (chaos->grid.loud)
@@ -342,7 +388,8 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
 
 Test(grid_chaos, nothing_acknowledged_is_lost_doubled_or_swapped, .timeout = 3600)
 {
-    uint64_t first = number_from("GRID_SEED", 1), count = number_from("GRID_SEEDS", 3);
+    /* Served without a round, the second of these gives a stale read. */
+    uint64_t first = number_from("GRID_SEED", 3004), count = number_from("GRID_SEEDS", 2);
     for (uint64_t seed = first; seed < first + count; seed++)
         run_seed(seed, seed % 4 == 3 ? 5 : 3);
 }
