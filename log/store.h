@@ -48,7 +48,8 @@ struct store_config {
 /* why: names the file, the offset and what is wrong on ERR_CORRUPT and ERR_FOREIGN. */
 MUST_CHECK int store_open(struct env *env, const struct store_config *config, struct store **out,
                           char *why, size_t why_bytes);
-/* Waits for work under way; nothing is written (the WAL has it). No callback runs any more. */
+/* Waits for work under way; nothing is written (the WAL has it). No callback runs any more; so not
+ * from inside one. */
 void store_close(struct store *store);
 /* For the simulator's crash: frees memory, touches no file, runs no callback; work under way on
  * this store must be gone already with its env. */
