@@ -110,7 +110,13 @@ static void catch_up_done(struct client_query *request, int err)
 void follow_catch_up(struct seat *seat)
 {
     struct room *room = seat->room;
-    if (!room->loaded || seat->catching_up || seat_advance(seat) || !seat->following) return;
+    if (!room->loaded || seat->catching_up) return;
+    /* They left and joined again since: what lies between is not theirs. */
+    if (seat->position + 1 < room_first_visible(room, session_user(seat->session))) {
+        follow_end(seat, "gone");
+        return;
+    }
+    if (seat_advance(seat) || !seat->following) return;
     if (room->head.last - seat->position > SESSION_BEHIND_MAX) {
         follow_end(seat, "far");
         return;

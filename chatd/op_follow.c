@@ -154,6 +154,10 @@ static void open_answer(struct room_waiter *waiter, int err)
         return;
     }
     struct room *room = seat->room;
+    if (room_role(room, reading_user(reading)) == ROLE_NONE) {
+        open_err(reading, ERR_REJECTED); /* Removed since the read. */
+        return;
+    }
     const struct stream_head *head = &request->query.head;
     struct room_member *me = room_member_find(room, reading_user(reading));
     seq_t visible = room_first_visible(room, reading_user(reading));

@@ -6,6 +6,7 @@
  * member gets the event of the removal first. */
 #include "chatd/room.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 
 #include "chatd/follow.h"
@@ -222,6 +223,22 @@ static void seat_push(struct seat *seat, struct room_event *event)
     if (message != NULL && (seat->what & FOLLOW_EV)) session_push(seat->session, seat, message);
 }
 
+/* A removal may come together with what follows it, before the members' attributes say so: whoever
+ * is removed hears of it, and of nothing behind it. */
+static void room_removed(struct room *room, const struct record_view *record)
+{
+    struct slice body = event_body(record);
+    json_t *tree = json_loadb(body.data, body.len, 0, NULL), *name;
+    size_t at;
+    json_array_foreach(json_object_get(tree, "users"), at, name)
+    {
+        struct slice user = {json_string_value(name), json_string_length(name)};
+        for (struct seat *seat = room->seats; seat != NULL; seat = seat->next)
+            if (slice_equal(session_user(seat->session), user)) follow_end(seat, "gone");
+    }
+    json_decref(tree);
+}
+
 static void room_record(void *arg, const struct record_view *record)
 {
     struct room *room = arg;
@@ -234,6 +251,7 @@ static void room_record(void *arg, const struct record_view *record)
             seat_push(seat, event);
         inbox_mention(seat, event);
     }
+    if (record->kind == EVENT_KICK || record->kind == EVENT_LEAVE) room_removed(room, record);
 }
 
 static void text_replace(char **text, const struct item_view *item)

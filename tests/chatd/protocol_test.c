@@ -335,3 +335,41 @@ Test(protocol, a_bad_token_closes_with_4501_and_silence_before_hello_is_cut)
     say(&eve, "{\"i\":1,\"inbox\":{}}");
     cr_expect_eq(ws_close_code(&eve.ws), 1008);
 }
+
+/* Removal and a message behind it come in one batch: who was removed hears the first alone. */
+Test(protocol, who_is_removed_hears_nothing_that_comes_after)
+{
+    struct talker alice, bob;
+    connect_as(&alice, &cluster, "alice", "d1", 1);
+    connect_as(&bob, &cluster, "bob", "d1", 2);
+    say(&alice, "{\"i\":2,\"chat.new\":{\"key\":\"removal\",\"users\":[\"bob\"]}}");
+    json_t *made = answer(&alice, 2);
+    const char *chat = json_string_value(json_object_get(json_object_get(made, "ok"), "c"));
+    cr_assert_not_null(chat);
+    say(&alice, "{\"i\":3,\"open\":{\"c\":\"%s\",\"from\":-1}}", chat);
+    expect_ok(&alice, 3);
+    for (int round = 1; round <= 5; round++) {
+        say(&bob, "{\"i\":2,\"open\":{\"c\":\"%s\",\"from\":-1}}", chat);
+        expect_ok(&bob, 2);
+        say(&alice,
+            "{\"i\":4,\"chat.kick\":{\"c\":\"%s\",\"users\":[\"bob\"]}}\n"
+            "{\"i\":5,\"send\":{\"c\":\"%s\",\"n\":%d,\"k\":\"msg\",\"b\":{\"text\":\"secret\"}}}",
+            chat, chat, round);
+        json_t *kick = hear(&bob, "ev");
+        cr_expect_str_eq(json_string_value(json_object_get(json_object_get(kick, "ev"), "k")),
+                         "kick");
+        json_decref(kick);
+        for (bool closed = false; !closed;) {
+            struct slice text = ws_text(&bob.ws);
+            cr_assert_not_null(text.data);
+            cr_expect_null(memmem(text.data, text.len, "secret", 6), "told after the removal");
+            closed = memmem(text.data, text.len, "\"closed\"", 8) != NULL;
+        }
+        expect_ok(&alice, 4);
+        say(&alice, "{\"i\":6,\"chat.add\":{\"c\":\"%s\",\"users\":[\"bob\"]}}", chat);
+        expect_ok(&alice, 6);
+    }
+    json_decref(made);
+    ws_close(&alice.ws);
+    ws_close(&bob.ws);
+}
