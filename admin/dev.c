@@ -289,7 +289,6 @@ static int folder_secret(struct dev *dev)
 static int folder_open(struct dev *dev)
 {
     struct cli *cli = dev->cli;
-    char path[PATH_BYTES], text[160];
     uint64_t port = cli->port == 0 ? CLI_PORT_DEFAULT : cli->port;
     dev->cluster = (struct cli_cluster){
         .port = port,
@@ -308,7 +307,13 @@ static int folder_open(struct dev *dev)
             return cli_fail(EXIT_USAGE, "%s holds a cluster at port %llu; --fresh forgets it",
                             cli->dir, (unsigned long long)old.port);
     }
-    snprintf(path, sizeof(path), "%s/dev.json", cli->dir);
+    return 0;
+}
+
+static int folder_write(struct dev *dev)
+{
+    char path[PATH_BYTES], text[160];
+    snprintf(path, sizeof(path), "%s/dev.json", dev->cli->dir);
     snprintf(text, sizeof(text), "{\"port\":%llu,\"nodes\":%llu,\"fronts\":%llu}\n",
              (unsigned long long)dev->cluster.port, (unsigned long long)dev->cluster.nodes_count,
              (unsigned long long)dev->cluster.fronts_count);
@@ -429,7 +434,7 @@ static int start_nodes(struct dev *dev)
     return rv;
 }
 
-/* A connection to the port tells that chatd listens. */
+/* A connection to the port tells that somebody listens. */
 static bool listens(uint64_t port)
 {
     struct sockaddr_in address = {.sin_family = AF_INET,
@@ -439,6 +444,30 @@ static bool listens(uint64_t port)
     bool good = fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0;
     if (fd >= 0) close(fd);
     return good;
+}
+
+static int port_free(uint64_t port)
+{
+    if (!listens(port)) return 0;
+    return cli_fail(EXIT_USAGE, "port %llu is in use; --port P takes others",
+                    (unsigned long long)port);
+}
+
+/* Before anything starts: what answers at our ports later would be another cluster. */
+static int ports_free(const struct dev *dev)
+{
+    uint64_t port = dev->cluster.port;
+    int rv = 0;
+    for (uint64_t i = 1; i <= dev->cluster.nodes_count && rv == 0; i++) {
+        rv = port_free(port + i);
+        if (rv == 0) rv = port_free(port + CLI_PEER_OFFSET + i);
+        if (rv == 0) rv = port_free(port + CLI_OPS_OFFSET + i);
+    }
+    for (uint64_t j = 1; j <= dev->cluster.fronts_count && rv == 0; j++) {
+        rv = port_free(port + CLI_FRONT_OFFSET + j);
+        if (rv == 0) rv = port_free(port + CLI_FRONT_OPS_OFFSET + j);
+    }
+    return rv;
 }
 
 static int start_fronts(struct dev *dev)
@@ -522,6 +551,9 @@ static int dev_start(struct dev *dev)
     if (rv != 0) return rv;
     if (anything_runs(dev))
         return cli_fail(EXIT_FAILED, "%s: a cluster runs already; --stop ends it", dev->cli->dir);
+    rv = ports_free(dev);
+    if (rv == 0) rv = folder_write(dev);
+    if (rv != 0) return rv;
     rv = start_nodes(dev);
     if (rv == 0) rv = start_fronts(dev);
     if (rv == 0) rv = print_where(dev);

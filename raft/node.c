@@ -257,6 +257,21 @@ static void node_free(struct node *node)
     free(node);
 }
 
+/* Links begin to listen when a cluster is formed: too late to say that the port is taken. */
+static int peer_probe(struct node *node, char *why, size_t why_bytes)
+{
+    struct env_listener *listener;
+    int err = env_listen(node->env, &node->config.peer, NULL, NULL, &listener);
+    if (err == 0) {
+        env_listener_close(node->env, listener); /* Before a turn of the loop: none is accepted. */
+        return 0;
+    }
+    char text[IDENTITY_ADDRESS_BYTES];
+    identity_address_text(&node->config.peer, text);
+    snprintf(why, why_bytes, "peer address %s: %s", text, err_text(err));
+    return err;
+}
+
 static int folder_take(struct node *node, char *why, size_t why_bytes)
 {
     int err = env_dir_make(node->env, node->dir);
@@ -266,7 +281,7 @@ static int folder_take(struct node *node, char *why, size_t why_bytes)
         return err;
     }
     err = identity_load(node->env, node->dir, node->config.node, &node->identity, why, why_bytes);
-    if (err == ERR_NOT_FOUND) return 0;
+    if (err == ERR_NOT_FOUND) return peer_probe(node, why, why_bytes);
     return err == 0 ? node_open(node, why, why_bytes) : err;
 }
 

@@ -121,6 +121,10 @@ Test(logd, a_port_in_use_is_refused)
     expect_refused(
         logd("--node 1 --dir %s/b --client 127.0.0.1:20586 --peer 127.0.0.1:20588", dir.path),
         "127.0.0.1:20586: the address is in use");
+    /* A node without a cluster, too, though it has nobody to talk to yet. */
+    expect_refused(
+        logd("--node 1 --dir %s/c --client 127.0.0.1:20588 --peer 127.0.0.1:20586", dir.path),
+        "127.0.0.1:20586: the address is in use");
     stop(pid);
 }
 
