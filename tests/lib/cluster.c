@@ -36,7 +36,8 @@ static uint16_t port_take(void)
         char path[64];
         int port = PORT_FIRST + i / 10 * 300 + i % 10 * 10;
         snprintf(path, sizeof(path), "/tmp/parley-test-port-%d.lock", port);
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+        int fd = open(path, O_RDONLY | O_CLOEXEC); /* It may be another user's. */
+        if (fd < 0) fd = open(path, O_RDONLY | O_CREAT | O_CLOEXEC, 0644);
         if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) return (uint16_t)port; /* Until we end. */
         if (fd >= 0) close(fd);
     }

@@ -79,7 +79,7 @@ static void expect_changed(index_t since, uint32_t limit)
             cr_assert_not(seen[i], "%s is told once", name);
             seen[i] = true;
             cr_assert_eq(head.index, changed_at[i]);
-            strcpy(last, name);
+            snprintf(last, sizeof(last), "%s", name);
         }
         cr_assert(reader_done(&r));
         more = page.changed.more;

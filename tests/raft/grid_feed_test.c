@@ -46,7 +46,7 @@ static void on_record(void *arg, struct slice stream, const struct record_view *
     cr_assert(work->held);
     cr_assert_lt(stream.len, sizeof(name));
     memcpy(name, stream.data, stream.len);
-    unsigned i = (unsigned)atoi(name + 2);
+    unsigned i = (unsigned)strtoul(name + 2, NULL, 10);
     cr_assert_lt(i, STREAMS);
     cr_assert_leq(record->seq, given[i] + 1, "%s: none is left out", name);
     if (record->seq == given[i] + 1) given[i]++;
