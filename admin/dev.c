@@ -3,7 +3,8 @@
  * Happy path: folder and secret, logd's, form them when they are new, chatd's, wait until all is
  * ready, print where the page is; then wait for Ctrl-C and stop everything, or leave it running.
  * It restarts nothing by itself, so that a test may kill what it likes. D holds:
- *     dev.json secret logd-<i>/ logd-<i>.pid logd-<i>.log chatd-<j>.pid chatd-<j>.log */
+ *     dev.json secret logd-<i>/ logd-<i>.pid logd-<i>.log chatd-<j>.pid chatd-<j>.log, and
+ *     parley-1.pid while it runs in the foreground */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -535,14 +536,28 @@ static int wait_for_end(const struct dev *dev)
 {
     sigset_t set;
     int number;
+    char path[PATH_BYTES], pid[32];
     signals(SIG_BLOCK, &set);
+    path_of(dev, path, "parley", 1, ".pid"); /* For who says --stop elsewhere. */
+    snprintf(pid, sizeof(pid), "%ld\n", (long)getpid());
+    int rv = file_write(path, pid, 0644);
     printf("Ctrl-C ends it\n");
     fflush(stdout);
-    (void)sigwait(&set, &number);
+    if (rv == 0) (void)sigwait(&set, &number);
     printf("stopping\n");
     fflush(stdout);
     stop_all(dev);
-    return EXIT_FINE;
+    (void)unlink(path);
+    return rv;
+}
+
+/* What runs in the foreground elsewhere is asked to end, and ends the others itself. */
+static void stop_foreground(const struct dev *dev)
+{
+    pid_t pid = running(dev, "parley", 1);
+    if (pid == 0) return;
+    (void)kill(pid, SIGTERM);
+    (void)wait_gone(dev, "parley", 1, 2 * STOP_MS);
 }
 
 static int dev_start(struct dev *dev)
@@ -570,7 +585,10 @@ int command_dev(struct cli *cli)
     int rv = find_programs(&dev);
     if (rv != 0) return rv;
     if (cli->stop || cli->fresh) {
-        if (cli_cluster_read(cli->dir, &dev.cluster) == 0) stop_all(&dev);
+        if (cli_cluster_read(cli->dir, &dev.cluster) == 0) {
+            stop_foreground(&dev);
+            stop_all(&dev);
+        }
         if (cli->stop) return EXIT_FINE;
         rv = folder_fresh(&dev);
         if (rv != 0) return rv;
