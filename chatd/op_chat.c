@@ -25,6 +25,7 @@ enum change_kind { CHANGE_NEW, CHANGE_ADD, CHANGE_KICK, CHANGE_LEAVE };
 struct change {
     struct call call;
     struct room_waiter waiter;
+    struct client_query head;
     struct client_txn request;
     enum change_kind kind;
     char chat[CHAT_BYTES_MAX];
@@ -73,6 +74,7 @@ static struct change *change_make(struct session *session, struct op *op, enum c
 static void change_end(struct change *change)
 {
     call_end(&change->call);
+    buf_free(&change->head.query.rows);
     free(change->title);
     free(change->settings);
     free(change);
@@ -336,6 +338,21 @@ static void change_try(struct change *change, struct room *room)
     change_send(change, parts, EVENTS[change->kind], change_done);
 }
 
+/* The room may be behind: what was acknowledged before, wherever, is decided upon. */
+static void change_head_done(struct client_query *request, int err)
+{
+    struct change *change = CONTAINER_OF(request, struct change, head);
+    struct session *session = change->call.session;
+    struct seat *seat = session == NULL ? NULL : seat_find(session, change_chat(change));
+    if (err == 0 && seat != NULL) {
+        room_when_changed(seat->room, request->query.head.version, &change->waiter);
+        return;
+    }
+    struct fault fault = fault_from_err(err != 0 ? err : ERR_CANCELED);
+    if (err == ERR_NO_STREAM) fault = (struct fault){.kind = FAULT_NOCHAT};
+    change_fault(change, &fault);
+}
+
 static void change_begin(struct session *session, struct op *op, struct args *args,
                          enum change_kind kind, const struct slice users[], size_t count)
 {
@@ -350,7 +367,9 @@ static void change_begin(struct session *session, struct op *op, struct args *ar
     memcpy(change->chat, chat.data, chat.len);
     change->chat_len = (uint8_t)chat.len;
     change->waiter.ready = change_loaded;
-    room_when_loaded(seat->room, &change->waiter);
+    change->head = (struct client_query){
+        .query = {.kind = STORE_HEAD, .stream = change_chat(change)}, .done = change_head_done};
+    client_query(session->worker->client, &change->head);
 }
 
 void op_chat_add(struct session *session, struct op *op, struct args *args)
