@@ -276,7 +276,9 @@ static struct part *checkpoint_due(struct node *node)
         dirty_bytes += bytes;
         if (!checkpoint_may(node, part)) continue;
         bool old = bytes > 0 && now_ms - stats.checkpoint_ms > NODE_CHECKPOINT_AGE_MS;
-        if (stats.log_bytes > log_bytes_max || old) return part;
+        /* One that failed keeps the node from taking writes, so nothing else makes it due. */
+        bool failed = stats.checkpoint_err != 0;
+        if (stats.log_bytes > log_bytes_max || old || failed) return part;
         if (bytes > largest_bytes) {
             largest = part;
             largest_bytes = bytes;

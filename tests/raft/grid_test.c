@@ -385,6 +385,32 @@ Test(grid, full_disks_refuse_writes_and_recover)
     settle();
 }
 
+/* A checkpoint found no room while the log had some, and nothing but its failure makes it due: it
+ * is written again when there is room, or the nodes would stay full for ever. */
+Test(grid, a_checkpoint_that_found_no_room_is_written_again)
+{
+    writer_start("s", 20);
+    writer_wait();
+    for (unsigned i = 0; i < 3; i++) {
+        disk_set_capacity(sim_node_disk(grid.nodes[i].sim), 1);
+        part_checkpoint(grid_part(&grid, i, part_of_writer()));
+    }
+    world_run_for(grid.world, SECOND_US);
+    struct part_stats stats;
+    part_stats(grid_part(&grid, 0, part_of_writer()), &stats);
+    cr_assert_eq(stats.checkpoint_err, ERR_NO_SPACE);
+    for (unsigned i = 0; i < 3; i++)
+        disk_set_capacity(sim_node_disk(grid.nodes[i].sim), UINT64_MAX);
+    world_run_for(grid.world, 5 * (uint64_t)SECOND_US);
+    part_stats(grid_part(&grid, 0, part_of_writer()), &stats);
+    cr_expect_eq(stats.checkpoint_err, 0);
+    writer.until = 40;
+    writer_send();
+    writer_wait();
+    cr_expect_eq(writer.errors_count, 0);
+    settle();
+}
+
 /* A disk that hangs leads no more: its partitions are handed over before anybody gives up. */
 Test(grid, a_stalled_disk_hands_leadership_over)
 {
