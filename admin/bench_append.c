@@ -58,6 +58,7 @@ struct bench {
     bool done;
     struct latency latency;
     uint64_t errors, verified, wrong;
+    int last_err; /* Of an append; 0: none failed with one. */
     int read_err; /* The first one met while reading back. */
     struct verify verifies[VERIFIES];
     unsigned verifies_open;
@@ -87,6 +88,7 @@ static void append_done(struct client_txn *request, int err, const struct outcom
         latency_add(&bench->latency, env_now_us(bench->link.env) - writer->begin_us);
     } else {
         bench->errors++;
+        if (err != 0) bench->last_err = err;
     }
     writer_go(writer);
 }
@@ -250,7 +252,10 @@ static int bench_run(struct bench *bench)
                         (unsigned long long)bench->latency.count,
                         (unsigned long long)bench->verified, (unsigned long long)bench->wrong,
                         err_text(bench->read_err));
-    return bench->errors == 0 ? EXIT_FINE : EXIT_FAILED;
+    if (bench->errors == 0) return EXIT_FINE;
+    return cli_fail(EXIT_FAILED, "%llu appends failed; the last: %s",
+                    (unsigned long long)bench->errors,
+                    bench->last_err == 0 ? "no answer" : err_text(bench->last_err));
 }
 
 int command_bench_append(struct cli *cli)

@@ -289,7 +289,11 @@ int command_bench_failover(struct cli *cli)
     }
     (void)signal(SIGCHLD, SIG_IGN); /* Nobody waits for the nodes that are started again. */
     int rv = cli_open(cli, &f->link, true);
-    if (rv == 0) {
+    if (rv == 0 && !wait_whole(f)) {
+        cli_close(&f->link);
+        rv = cli_fail(EXIT_UNHEALTHY,
+                      "a node is down, or a partition has no leader: nothing is killed");
+    } else if (rv == 0) {
         rv = failover_run(f);
         f->stopping = true;
         cli_close(&f->link);

@@ -6,6 +6,7 @@
  *     dev.json secret logd-<i>/ logd-<i>.pid logd-<i>.log chatd-<j>.pid chatd-<j>.log, and
  *     parley-1.pid while it runs in the foreground */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -286,13 +287,25 @@ static int folder_secret(struct dev *dev)
     return file_write(path, dev->secret, 0600);
 }
 
-/* Data of an earlier cluster wins over the flags: it is found again as it was. */
+/* The secret alone is what --fresh leaves. */
+static bool folder_empty(const char *dir)
+{
+    bool empty = true;
+    DIR *entries = opendir(dir);
+    if (entries == NULL) return true; /* What cannot be read is told when it is written to. */
+    for (struct dirent *entry = readdir(entries); entry != NULL && empty; entry = readdir(entries))
+        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0 ||
+                strcmp(entry->d_name, "secret") == 0;
+    closedir(entries);
+    return empty;
+}
+
+/* Data of an earlier cluster is found again as it was; flags that say otherwise are refused. */
 static int folder_open(struct dev *dev)
 {
     struct cli *cli = dev->cli;
-    uint64_t port = cli->port == 0 ? CLI_PORT_DEFAULT : cli->port;
     dev->cluster = (struct cli_cluster){
-        .port = port,
+        .port = cli->port == 0 ? CLI_PORT_DEFAULT : cli->port,
         .nodes_count = cli->nodes_wanted == 0 ? 3 : cli->nodes_wanted,
         .fronts_count = cli->fronts_wanted == 0 ? 2 : cli->fronts_wanted,
     };
@@ -304,9 +317,13 @@ static int folder_open(struct dev *dev)
             return cli_fail(EXIT_USAGE, "%s holds a cluster of %llu nodes; --fresh forgets it",
                             cli->dir, (unsigned long long)old.nodes_count);
         dev->cluster.nodes_count = old.nodes_count;
-        if (port != old.port)
+        dev->cluster.port = old.port;
+        if (cli->port != 0 && cli->port != old.port)
             return cli_fail(EXIT_USAGE, "%s holds a cluster at port %llu; --fresh forgets it",
                             cli->dir, (unsigned long long)old.port);
+        if (cli->fronts_wanted == 0) dev->cluster.fronts_count = old.fronts_count;
+    } else if (!folder_empty(cli->dir)) {
+        return cli_fail(EXIT_USAGE, "%s holds files, but no cluster of `parley dev`", cli->dir);
     }
     return 0;
 }
@@ -513,8 +530,10 @@ static int print_where(const struct dev *dev)
     printf("log in (click one in each of two browsers, or a private window):\n");
     int rv = print_login(dev, "alice", 1);
     if (rv == 0) rv = print_login(dev, "bob", fronts > 1 ? 2 : 1);
-    printf("more:    parley token USER --dir %s; parley status --dir %s\n", dev->cli->dir,
-           dev->cli->dir);
+    printf("more:    %s/parley token USER --dir %s\n", dev->bin, dev->cli->dir);
+    printf("         %s/parley status --dir %s\n", dev->bin, dev->cli->dir);
+    if (dev->cli->detach)
+        printf("stop:    %s/parley dev --stop --dir %s\n", dev->bin, dev->cli->dir);
     fflush(stdout);
     return rv;
 }
@@ -585,11 +604,16 @@ int command_dev(struct cli *cli)
     int rv = find_programs(&dev);
     if (rv != 0) return rv;
     if (cli->stop || cli->fresh) {
+        bool ran = false;
         if (cli_cluster_read(cli->dir, &dev.cluster) == 0) {
+            ran = anything_runs(&dev);
             stop_foreground(&dev);
             stop_all(&dev);
         }
-        if (cli->stop) return EXIT_FINE;
+        if (cli->stop) {
+            printf("%s: %s\n", cli->dir, ran ? "stopped" : "nothing runs");
+            return EXIT_FINE;
+        }
         rv = folder_fresh(&dev);
         if (rv != 0) return rv;
     }

@@ -120,6 +120,9 @@ int command_init(struct cli *cli)
     char cluster[17];
     if (cli->nodes_count == 0)
         return cli_fail(EXIT_USAGE, "--nodes HOST:PORT,... must name every node of the cluster");
+    if (cli->nodes_count % 2 == 0)
+        return cli_fail(EXIT_USAGE, "--nodes names %u nodes: a cluster has an odd number",
+                        cli->nodes_count);
     int rv = cli_open(cli, &link, false);
     if (rv != 0) return rv;
     rv = form_cluster(cli, &link, NULL, cluster);

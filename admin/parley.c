@@ -163,9 +163,15 @@ static int command_match(const struct command *command, int argc, char **argv)
     return used;
 }
 
+static bool asks_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 static int command_usage(const struct command *command)
 {
-    printf("usage: parley %s %s [options] -- %s\n", command->words, command->takes, command->help);
+    printf("usage: parley %s%s%s%s -- %s\n", command->words, command->takes[0] == '\0' ? "" : " ",
+           command->takes, command->options_count == 0 ? "" : " [options]", command->help);
     options_usage(command->options, command->options_count);
     return EXIT_FINE;
 }
@@ -176,7 +182,7 @@ static int command_run(const struct command *command, int used, int argc, char *
     struct cli cli = {.argc = argc, .argv = argv};
     char why[OPTIONS_WHY_BYTES];
     for (int i = used + 1; i < argc; i++) {
-        if (strcmp(argv[i], "--help") == 0) return command_usage(command);
+        if (asks_help(argv[i])) return command_usage(command);
         if (strncmp(argv[i], "--", 2) != 0) {
             if (cli.words_count == command->words_max)
                 return cli_fail(EXIT_USAGE, "%s takes %s: what is %s?", command->words,
@@ -199,11 +205,14 @@ static int command_run(const struct command *command, int used, int argc, char *
 
 int main(int argc, char **argv)
 {
-    if (argc > 1 && strcmp(argv[1], "--help") == 0) return usage(stdout), EXIT_FINE;
+    if (argc > 1 && (asks_help(argv[1]) || strcmp(argv[1], "help") == 0))
+        return usage(stdout), EXIT_FINE;
+    if (argc > 1 && strcmp(argv[1], "--version") == 0) return command_version(NULL);
     for (size_t i = 0; i < ARRAY_COUNT(COMMANDS); i++) {
         int used = command_match(&COMMANDS[i], argc, argv);
         if (used > 0) return command_run(&COMMANDS[i], used, argc, argv);
     }
+    if (argc > 1) (void)cli_fail(EXIT_USAGE, "%s is no command", argv[1]);
     usage(stderr);
     return EXIT_USAGE;
 }

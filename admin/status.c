@@ -265,6 +265,17 @@ static void status_json(const struct survey *survey, const struct part_view *vie
                          parts_json(views, count)));
 }
 
+static void node_row(const struct said *said, const char *address, const char *words)
+{
+    char up[24], room[24];
+    snprintf(up, sizeof(up), "%llu s",
+             (unsigned long long)number_of(said->tree, "uptime_ms") / 1000);
+    snprintf(room, sizeof(room), "%.1f GiB",
+             (double)number_of(said->tree, "disk_free_bytes") / (1024.0 * 1024 * 1024));
+    printf("%-5llu %-22s %-6u %-9s %-11s %s\n", (unsigned long long)number_of(said->tree, "node"),
+           address, node_leads(said->tree), up, room, words[0] == '\0' ? "ok" : words);
+}
+
 static void status_table(const struct survey *survey, const struct part_view *views, unsigned count,
                          bool healthy)
 {
@@ -281,12 +292,7 @@ static void status_table(const struct survey *survey, const struct part_view *vi
         if (said->tree == NULL)
             printf("%-5s %-22s %-6s %-9s %-11s %s\n", "?", address, "-", "-", "-", words);
         else
-            printf("%-5llu %-22s %-6u %-6llu s  %-8.1f G  %s\n",
-                   (unsigned long long)number_of(said->tree, "node"), address,
-                   node_leads(said->tree),
-                   (unsigned long long)number_of(said->tree, "uptime_ms") / 1000,
-                   (double)number_of(said->tree, "disk_free_bytes") / (1024.0 * 1024 * 1024),
-                   words[0] == '\0' ? "ok" : words);
+            node_row(said, address, words);
     }
     for (unsigned p = 0; p < count; p++)
         led += views[p].leader != 0;
