@@ -202,6 +202,21 @@ static const char *node_words(const struct said *said, char out[NAME_BYTES])
     return out;
 }
 
+/* The number of the node at address, as the map of any node tells; 0: no map does. */
+static uint64_t node_number(const struct survey *survey, const char *address)
+{
+    for (unsigned i = 0; i < survey->cli->nodes_count; i++) {
+        size_t k;
+        json_t *node;
+        json_array_foreach(json_object_get(survey->nodes[i].tree, "nodes"), k, node)
+        {
+            const char *text = json_string_value(json_object_get(node, "client"));
+            if (text != NULL && strcmp(text, address) == 0) return number_of(node, "node");
+        }
+    }
+    return 0;
+}
+
 static unsigned node_leads(const json_t *tree)
 {
     unsigned leads = 0;
@@ -289,8 +304,9 @@ static void status_table(const struct survey *survey, const struct part_view *vi
         snprintf(address, sizeof(address), "%s:%u", survey->cli->nodes[i].host,
                  survey->cli->nodes[i].port);
         node_words(said, words);
+        unsigned long long number = node_number(survey, address);
         if (said->tree == NULL)
-            printf("%-5s %-22s %-6s %-9s %-11s %s\n", "?", address, "-", "-", "-", words);
+            printf("%-5llu %-22s %-6s %-9s %-11s %s\n", number, address, "-", "-", "-", words);
         else
             node_row(said, address, words);
     }
