@@ -382,6 +382,16 @@ static int died(const struct dev *dev, const char *name, uint64_t number)
     return cli_fail(EXIT_FAILED, "%s %llu ended: %s", name, (unsigned long long)number, line);
 }
 
+/* 0, or an exit code after its message: a logd ended. */
+static int some_died(const void *arg)
+{
+    const struct dev *dev = arg;
+    int rv = 0;
+    for (uint64_t i = 1; i <= dev->cluster.nodes_count && rv == 0; i++)
+        rv = died(dev, "logd", i);
+    return rv;
+}
+
 struct look {
     struct client_status request;
     bool done, up;
@@ -416,23 +426,6 @@ static int wait_nodes(const struct dev *dev, struct cli_link *link)
     return 0;
 }
 
-/* Every partition has a leader. */
-static int wait_leaders(const struct dev *dev, struct cli_link *link)
-{
-    const bool never = false;
-    uint64_t until = env_now_ms(link->env) + UP_MS;
-    for (;;) {
-        unsigned partitions = client_partitions(link->client);
-        if (partitions > 0 && client_leaders_known(link->client) == partitions) return 0;
-        for (uint64_t i = 1; i <= dev->cluster.nodes_count; i++)
-            if (died(dev, "logd", i) != 0) return EXIT_FAILED;
-        if (env_now_ms(link->env) > until)
-            return cli_fail(EXIT_FAILED, "%u of %u partitions have a leader",
-                            client_leaders_known(link->client), partitions);
-        (void)cli_run(link, &never, POLL_MS);
-    }
-}
-
 static int start_nodes(struct dev *dev)
 {
     struct cli_link link;
@@ -447,7 +440,7 @@ static int start_nodes(struct dev *dev)
     if (rv != 0) return rv;
     rv = wait_nodes(dev, &link);
     if (rv == 0) rv = form_cluster(dev->cli, &link, &already, cluster);
-    if (rv == 0) rv = wait_leaders(dev, &link);
+    if (rv == 0) rv = form_wait_leaders(&link, some_died, dev);
     cli_close(&link);
     return rv;
 }

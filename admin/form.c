@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { ASK_MS = 3000, FORM_MS = 30000, ATTEMPTS_MAX = 20 };
+enum { ASK_MS = 3000, FORM_MS = 30000, LEADERS_MS = 20000, LOOK_MS = 20 };
 
 struct ask {
     struct client_status status;
@@ -114,6 +114,22 @@ int form_cluster(struct cli *cli, struct cli_link *link, bool *already, char clu
     return rv;
 }
 
+int form_wait_leaders(struct cli_link *link, int (*failed)(const void *arg), const void *arg)
+{
+    const bool never = false;
+    uint64_t until = env_now_ms(link->env) + LEADERS_MS;
+    for (;;) {
+        unsigned partitions = client_partitions(link->client);
+        unsigned led = client_leaders_known(link->client);
+        if (partitions > 0 && led == partitions) return 0;
+        int rv = failed == NULL ? 0 : failed(arg);
+        if (rv != 0) return rv;
+        if (env_now_ms(link->env) > until)
+            return cli_fail(EXIT_FAILED, "%u of %u partitions have a leader", led, partitions);
+        (void)cli_run(link, &never, LOOK_MS);
+    }
+}
+
 int command_init(struct cli *cli)
 {
     struct cli_link link;
@@ -126,6 +142,7 @@ int command_init(struct cli *cli)
     int rv = cli_open(cli, &link, false);
     if (rv != 0) return rv;
     rv = form_cluster(cli, &link, NULL, cluster);
+    if (rv == 0) rv = form_wait_leaders(&link, NULL, NULL);
     cli_close(&link);
     if (rv != 0) return rv;
     if (cli->json)

@@ -13,4 +13,9 @@
 MUST_CHECK int form_cluster(struct cli *cli, struct cli_link *link, bool *already,
                             char cluster[17]);
 
+/* Wait until every partition has a leader that is known. failed, unless NULL, is asked meanwhile:
+ * an exit code ends the wait. 0, or an exit code after its message. */
+MUST_CHECK int form_wait_leaders(struct cli_link *link, int (*failed)(const void *arg),
+                                 const void *arg);
+
 #endif /* ADMIN_FORM_H_ */
