@@ -219,8 +219,8 @@ static void seat_push(struct seat *seat, struct room_event *event)
 {
     struct slice user = session_user(seat->session);
     struct message *message = slice_equal(user, event->user) ? event->own : event->message;
-    seat->position = event->seq;
     if (message != NULL && (seat->what & FOLLOW_EV)) session_push(seat->session, seat, message);
+    if (seat->following) seat->position = event->seq; /* Else it was not told. */
 }
 
 /* A removal may come together with what follows it, before the members' attributes say so: whoever

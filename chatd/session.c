@@ -14,12 +14,12 @@
 
 void session_push(struct session *session, struct seat *seat, struct message *message)
 {
-    if (seat != NULL && conn_blocked(session->conn)) {
-        session->worker->stats.lagged++;
-        follow_end(seat, "lag");
-        return;
-    }
-    if (conn_send(session->conn, message) == 0) session->worker->stats.pushes++;
+    bool slow = seat != NULL && conn_blocked(session->conn);
+    int err = slow ? ERR_BUSY : conn_send(session->conn, message);
+    if (err == 0) session->worker->stats.pushes++;
+    if (err != ERR_BUSY || seat == NULL) return;
+    session->worker->stats.lagged++;
+    follow_end(seat, "lag");
 }
 
 void session_say(struct session *session, const struct buf *text)
