@@ -24,7 +24,9 @@ void balance_tick(struct node *node)
     for (unsigned i = 0; i < node->identity.parts_count; i++) {
         unsigned p = balance->cursor++ % node->identity.parts_count;
         uint64_t home = home_of(node, p);
-        if (home == 0 || home == node->raft_id) continue;
-        if (part_hand_to(node->parts[p], home, BALANCE_CALM_MS, BALANCE_LAG_MAX)) return;
+        if (home == 0 || home == node->raft_id || now_ms < balance->again_ms[p]) continue;
+        if (!part_hand_to(node->parts[p], home, BALANCE_CALM_MS, BALANCE_LAG_MAX)) continue;
+        balance->again_ms[p] = now_ms + BALANCE_AGAIN_MS;
+        return;
     }
 }

@@ -10,18 +10,22 @@
 #define RAFT_BALANCE_H_
 
 #include "log/base.h"
+#include "log/limits.h"
 
 struct node;
 
 enum {
     BALANCE_EVERY_MS = 500, /* Each moves some clients: not all at once. */
     BALANCE_CALM_MS = 3000, /* Ten election timeouts: it is no flapping link. */
-    BALANCE_LAG_MAX = 8,    /* Entries: what it catches up with in a round trip. */
+    BALANCE_AGAIN_MS =
+        15000,           /* Between two tries of one partition: a failed one pauses its writes. */
+    BALANCE_LAG_MAX = 8, /* Entries: what it catches up with in a round trip. */
 };
 
 struct balance {
-    uint64_t next_ms; /* Private. */
-    unsigned cursor;  /* Private: the partition looked at next. */
+    uint64_t next_ms;                  /* Private. */
+    unsigned cursor;                   /* Private: the partition looked at next. */
+    uint64_t again_ms[PARTITIONS_MAX]; /* Private: no try before. */
 };
 
 /* Called at every tick of node's; hands over at most one leadership, when it is time. */
