@@ -281,13 +281,7 @@ static int folder_take(struct node *node, char *why, size_t why_bytes)
         return err;
     }
     err = identity_load(node->env, node->dir, node->config.node, &node->identity, why, why_bytes);
-    if (err == ERR_NOT_FOUND) {
-        err = peer_probe(node, why, why_bytes);
-        if (err != 0) return err;
-        diag_info(node->diag, "node", "started node=%u, of no cluster yet: it waits to be formed",
-                  (unsigned)node->config.node);
-        return 0;
-    }
+    if (err == ERR_NOT_FOUND) return peer_probe(node, why, why_bytes);
     return err == 0 ? node_open(node, why, why_bytes) : err;
 }
 
@@ -327,6 +321,9 @@ int node_create(struct env *env, const struct node_config *config, struct diag *
         node_free(node);
         return err;
     }
+    if (node->state == NODE_ALONE)
+        diag_info(diag, "node", "started node=%u, of no cluster yet: it waits to be formed",
+                  (unsigned)node->config.node);
     env_timer_start(env, &node->tick, NODE_HEARTBEAT_MS);
     *out = node;
     return 0;
