@@ -4,6 +4,7 @@
  * stopped as asked, 2 it could not start, with one line that says why; anything else is a crash. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "log/env_uv.h"
 #include "raft/config.h"
@@ -14,6 +15,8 @@
 enum { EXIT_START = 2 };
 
 /* In the order of construction. */
+enum { LOCK_WAIT_MS = 3000, LOCK_POLL_MS = 50 };
+
 struct daemon {
     struct config config;
     struct env_uv *uv;
@@ -67,8 +70,13 @@ static int daemon_start_node(struct daemon *daemon)
                                  .peer = daemon->config.peer,
                                  .memory_bytes = daemon->config.memory_bytes,
                                  .wal_file_bytes = WAL_FILE_BYTES};
-    return node_create(env_uv_env(daemon->uv), &config, &daemon->diag, &daemon->node, daemon->why,
-                       sizeof(daemon->why));
+    /* A process that was killed keeps its lock until the disk let go of its last write. */
+    for (int waited_ms = 0;; waited_ms += LOCK_POLL_MS) {
+        int err = node_create(env_uv_env(daemon->uv), &config, &daemon->diag, &daemon->node,
+                              daemon->why, sizeof(daemon->why));
+        if (err != ERR_LOCKED || waited_ms >= LOCK_WAIT_MS) return err;
+        (void)nanosleep(&(struct timespec){.tv_nsec = LOCK_POLL_MS * 1000000L}, NULL);
+    }
 }
 
 static int daemon_start_report(struct daemon *daemon)
