@@ -35,7 +35,7 @@ struct cli {
     unsigned nodes_count;
     bool json;
     uint64_t nodes_wanted, fronts_wanted, partitions;
-    bool detach, stop, fresh, follow, force;
+    bool detach, stop, fresh, follow;
     uint64_t users, rate, inflight, size, seconds, streams, limit, ttl_s, rounds;
     char web[CLI_PATH_BYTES], secret[CLI_PATH_BYTES];
     struct env_address fronts[CLI_FRONTS_MAX];

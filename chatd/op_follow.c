@@ -33,12 +33,11 @@ struct reading {
     seq_t from;
     uint8_t what;
     /* hist */
-    seq_t to;
     bool back;
     seq_t visible;
     /* mark */
     seq_t recv, read;
-    uint64_t recv_ordinal, read_ordinal;
+    uint64_t read_ordinal;
 };
 
 static struct slice reading_chat(const struct reading *reading)

@@ -35,7 +35,6 @@ struct session {
     struct conn *conn;
     struct session *next, *prev; /* The worker's list. */
     bool open;                   /* hello was accepted. */
-    bool following_any;
     char user[ID_BYTES_MAX], device[ID_BYTES_MAX];
     uint8_t user_len, device_len;
     char claim[SESSION_CLAIM_BYTES]; /* Tells connections of one device apart; later is larger. */

@@ -58,8 +58,6 @@ static void worker_tick(struct env_timer *timer)
     stats.rooms = HASH_COUNT(worker->rooms);
     stats.people = HASH_COUNT(worker->people);
     stats.transport = transport_stats(worker->transport);
-    stats.partitions = client_partitions(worker->client);
-    stats.leaders_known = client_leaders_known(worker->client);
     uv_mutex_lock(&worker->mutex);
     worker->published = stats;
     uv_mutex_unlock(&worker->mutex);

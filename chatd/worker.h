@@ -31,7 +31,6 @@ struct worker_stats {
     uint64_t hellos, refusals, frames, sends, pushes, lagged, sessions;
     uint64_t rooms, people;
     struct transport_stats transport;
-    unsigned partitions, leaders_known;
 };
 
 struct worker {
